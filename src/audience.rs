@@ -1,0 +1,111 @@
+//! Who a client is, as keys and labels: its app, its transport, and the wire its events are framed in.
+//!
+//! Rank 0: everything may import this, it imports nothing.
+
+/// One client contract (`App::ALL` is the order of every per-app array).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum App {
+    /// Account updates, wire `typed`.
+    Account,
+    /// The trading gateway, wires `native` and `socketio`.
+    Market,
+    /// One-to-one chat, wire `native`.
+    Conversation,
+    /// Support chat sessions, wire `session`.
+    Support,
+    /// Mobile chat and wallet, wire `socketio`.
+    Mobile,
+}
+
+impl App {
+    /// How many apps there are: the length of every per-app array.
+    pub const COUNT: usize = 5;
+
+    /// All apps, in index order.
+    pub const ALL: [App; App::COUNT] =
+        [App::Account, App::Market, App::Conversation, App::Support, App::Mobile];
+
+    /// The app's place in a per-app array.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The name used in configuration, ingest lines, logs and metric labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            App::Account => "account",
+            App::Market => "market",
+            App::Conversation => "conversation",
+            App::Support => "support",
+            App::Mobile => "mobile",
+        }
+    }
+
+    /// The app of that name, or `None`.
+    pub fn from_name(name: &str) -> Option<App> {
+        App::ALL.into_iter().find(|app| app.name() == name)
+    }
+}
+
+/// How a client's bytes travel, as a metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum TransportKind {
+    /// A WebSocket connection.
+    WebSocket,
+}
+
+impl TransportKind {
+    /// How many kinds there are.
+    pub const COUNT: usize = 1;
+
+    /// All kinds, in index order.
+    pub const ALL: [TransportKind; TransportKind::COUNT] = [TransportKind::WebSocket];
+
+    /// The metric label.
+    pub const fn name(self) -> &'static str {
+        match self {
+            TransportKind::WebSocket => "websocket",
+        }
+    }
+}
+
+/// The variant key of an encoding: two clients of one wire are sent the same bytes for the same event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Wire {
+    /// `{"event","data","timestamp"}`, times with milliseconds (`market` over `/feed`).
+    Native,
+    /// `{"type","userId"?,"data"}` (`account`).
+    Typed,
+}
+
+impl Wire {
+    /// How many wires there are: the length of every per-wire array.
+    pub const COUNT: usize = 2;
+
+    /// All wires, in index order.
+    pub const ALL: [Wire; Wire::COUNT] = [Wire::Native, Wire::Typed];
+
+    /// The wire's place in a per-wire array.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The metric label.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Wire::Native => "native",
+            Wire::Typed => "typed",
+        }
+    }
+
+    /// The app whose clients use this wire.
+    pub const fn app(self) -> App {
+        match self {
+            Wire::Native => App::Market,
+            Wire::Typed => App::Account,
+        }
+    }
+}

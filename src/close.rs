@@ -1,0 +1,221 @@
+//! Every way a connection ends, and every error code a client or publisher can be given.
+//!
+//! The tables are those of `spec/limits.md`; RFC 6455 §7.4 gives the meaning of the close codes below 2000.
+
+use std::fmt;
+
+/// Why a connection ended: one value, counted once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The client closed, or its TCP connection ended after a close frame.
+    ClientClosed,
+    /// The TCP connection ended or failed without a close frame.
+    ConnectionLost,
+    /// The request was answered and the connection was not to be kept.
+    Answered,
+    /// The server drains.
+    GoingAway,
+    /// The client broke the WebSocket protocol.
+    ProtocolError(&'static str),
+    /// Binary where text is needed.
+    UnsupportedData,
+    /// A text message that is not UTF-8.
+    InvalidUtf8,
+    /// A message over the size limit.
+    MessageTooLarge,
+    /// The token's time is over and no new one came within the grace.
+    TokenExpired,
+    /// Ten refusals in a row, or too many ping frames.
+    Abuse,
+    /// Nothing received after a ping.
+    PingTimeout,
+    /// The upgrade or the TLS handshake took too long.
+    HandshakeTimeout,
+    /// TLS failed.
+    TlsError,
+    /// The outbox was full.
+    SlowConsumer,
+    /// No room for more.
+    Overloaded,
+    /// A backend asked for it.
+    Disconnected {
+        /// 4000–4999, or 1000.
+        code: u16,
+        /// At most 123 bytes.
+        reason: Box<str>,
+    },
+    /// Our fault.
+    Internal,
+}
+
+impl CloseReason {
+    /// The labels of `fanfare_connections_closed_total`, in index order.
+    pub const LABELS: [&'static str; 17] = [
+        "client_closed",
+        "connection_lost",
+        "answered",
+        "going_away",
+        "protocol_error",
+        "unsupported_data",
+        "invalid_utf8",
+        "message_too_large",
+        "token_expired",
+        "abuse",
+        "ping_timeout",
+        "handshake_timeout",
+        "tls_error",
+        "slow_consumer",
+        "overloaded",
+        "disconnected",
+        "internal",
+    ];
+
+    /// The place of this reason in a per-reason array.
+    pub const fn index(&self) -> usize {
+        match self {
+            CloseReason::ClientClosed => 0,
+            CloseReason::ConnectionLost => 1,
+            CloseReason::Answered => 2,
+            CloseReason::GoingAway => 3,
+            CloseReason::ProtocolError(_) => 4,
+            CloseReason::UnsupportedData => 5,
+            CloseReason::InvalidUtf8 => 6,
+            CloseReason::MessageTooLarge => 7,
+            CloseReason::TokenExpired => 8,
+            CloseReason::Abuse => 9,
+            CloseReason::PingTimeout => 10,
+            CloseReason::HandshakeTimeout => 11,
+            CloseReason::TlsError => 12,
+            CloseReason::SlowConsumer => 13,
+            CloseReason::Overloaded => 14,
+            CloseReason::Disconnected { .. } => 15,
+            CloseReason::Internal => 16,
+        }
+    }
+
+    /// The metric label and the word in logs.
+    pub const fn label(&self) -> &'static str {
+        CloseReason::LABELS[self.index()]
+    }
+
+    /// The WebSocket close code to send.
+    pub const fn code(&self) -> u16 {
+        match self {
+            CloseReason::ClientClosed | CloseReason::Answered | CloseReason::ConnectionLost => 1000,
+            CloseReason::GoingAway | CloseReason::PingTimeout | CloseReason::HandshakeTimeout => 1001,
+            CloseReason::ProtocolError(_) | CloseReason::TlsError => 1002,
+            CloseReason::UnsupportedData => 1003,
+            CloseReason::InvalidUtf8 => 1007,
+            CloseReason::TokenExpired | CloseReason::Abuse => 1008,
+            CloseReason::MessageTooLarge => 1009,
+            CloseReason::Internal => 1011,
+            CloseReason::SlowConsumer | CloseReason::Overloaded => 1013,
+            CloseReason::Disconnected { code, .. } => *code,
+        }
+    }
+
+    /// The text of the close frame: what happened, in plain words.
+    pub fn text(&self) -> &str {
+        match self {
+            CloseReason::ClientClosed | CloseReason::Answered | CloseReason::ConnectionLost => "",
+            CloseReason::GoingAway => "server is going away, reconnect",
+            CloseReason::ProtocolError(what) => what,
+            CloseReason::UnsupportedData => "send text, not binary",
+            CloseReason::InvalidUtf8 => "text is not UTF-8",
+            CloseReason::MessageTooLarge => "message too large",
+            CloseReason::TokenExpired => "token expired, connect with a new one",
+            CloseReason::Abuse => "too many refused requests",
+            CloseReason::PingTimeout => "no answer to ping",
+            CloseReason::HandshakeTimeout => "handshake took too long",
+            CloseReason::TlsError => "TLS failed",
+            CloseReason::SlowConsumer => "slow consumer",
+            CloseReason::Overloaded => "overloaded, try again later",
+            CloseReason::Disconnected { reason, .. } => reason,
+            CloseReason::Internal => "internal error",
+        }
+    }
+
+    /// Whether the end is worth a line in the log.
+    pub const fn is_abnormal(&self) -> bool {
+        !matches!(
+            self,
+            CloseReason::ClientClosed
+                | CloseReason::Answered
+                | CloseReason::ConnectionLost
+                | CloseReason::GoingAway
+        )
+    }
+}
+
+/// An error code of `spec/limits.md`, as it stands on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum ErrorCode {
+    /// No or an invalid token.
+    AuthRequired,
+    /// The token's time is over.
+    TokenExpired,
+    /// Slow down.
+    RateLimited,
+    /// No such room.
+    RoomNotFound,
+    /// No such thing.
+    NotFound,
+    /// It exists and is not yours.
+    AccessDenied,
+    /// Malformed.
+    InvalidMessage,
+    /// Over the size limit.
+    MessageTooLarge,
+    /// Too many connections.
+    ConnectionLimit,
+    /// A connection-level fault: nobody could take what was sent.
+    ConnectionError,
+    /// Our fault.
+    InternalError,
+}
+
+impl ErrorCode {
+    /// All codes, in index order.
+    pub const ALL: [ErrorCode; 11] = [
+        ErrorCode::AuthRequired,
+        ErrorCode::TokenExpired,
+        ErrorCode::RateLimited,
+        ErrorCode::RoomNotFound,
+        ErrorCode::NotFound,
+        ErrorCode::AccessDenied,
+        ErrorCode::InvalidMessage,
+        ErrorCode::MessageTooLarge,
+        ErrorCode::ConnectionLimit,
+        ErrorCode::ConnectionError,
+        ErrorCode::InternalError,
+    ];
+
+    /// The code's place in a per-code array.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ErrorCode::AuthRequired => "AUTH_REQUIRED",
+            ErrorCode::TokenExpired => "TOKEN_EXPIRED",
+            ErrorCode::RateLimited => "RATE_LIMITED",
+            ErrorCode::RoomNotFound => "ROOM_NOT_FOUND",
+            ErrorCode::NotFound => "NOT_FOUND",
+            ErrorCode::AccessDenied => "ACCESS_DENIED",
+            ErrorCode::InvalidMessage => "INVALID_MESSAGE",
+            ErrorCode::MessageTooLarge => "MESSAGE_TOO_LARGE",
+            ErrorCode::ConnectionLimit => "CONNECTION_LIMIT",
+            ErrorCode::ConnectionError => "CONNECTION_ERROR",
+            ErrorCode::InternalError => "INTERNAL_ERROR",
+        }
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
