@@ -4,4 +4,6 @@ pub mod audience;
 pub mod close;
 pub mod limits;
 pub mod metrics;
+pub mod room;
 pub mod time;
+pub mod users;

@@ -1,0 +1,70 @@
+//! The name of a room, hashed once.
+
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::{Arc, OnceLock};
+
+/// Hashes a name. The seeds are random for each process, so that nobody outside can choose
+/// names that collide; they are the same on every thread, so a hash made by the router serves the shards.
+pub fn hash(text: &str) -> u64 {
+    static SEEDS: OnceLock<ahash::RandomState> = OnceLock::new();
+    SEEDS.get_or_init(ahash::RandomState::new).hash_one(text)
+}
+
+/// A room's name with its hash; cloning shares the text.
+///
+/// Besides the rooms that clients and backends name there are internal ones, which no name from
+/// outside can reach because names have no control characters (`spec/ingest.md`).
+#[derive(Clone, Debug)]
+pub struct RoomName {
+    hash: u64,
+    text: Arc<str>,
+}
+
+impl RoomName {
+    /// A room that clients and backends know by this name.
+    pub fn named(text: &str) -> RoomName {
+        RoomName { hash: hash(text), text: text.into() }
+    }
+
+    /// The internal room of those who watch a user's presence.
+    pub fn presence(user: &str) -> RoomName {
+        RoomName::named(&format!("\u{2}{user}"))
+    }
+
+    /// The internal room of an event type; `user` for the types that are a user's own.
+    pub fn event_type(name: &str, user: Option<&str>) -> RoomName {
+        match user {
+            Some(user) => RoomName::named(&format!("\u{1}{name}:{user}")),
+            None => RoomName::named(&format!("\u{1}{name}")),
+        }
+    }
+
+    /// Whether this is a room that has a name outside.
+    pub fn is_public(&self) -> bool {
+        !self.text.starts_with(['\u{1}', '\u{2}'])
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The hash, the same for equal names on all threads of this process.
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+}
+
+impl PartialEq for RoomName {
+    fn eq(&self, other: &RoomName) -> bool {
+        self.hash == other.hash && self.text == other.text
+    }
+}
+
+impl Eq for RoomName {}
+
+impl Hash for RoomName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}

@@ -1,0 +1,278 @@
+//! Users and addresses as all shards see them: connections in all, and how fast they may go on.
+//!
+//! The one structure that threads share. The map is lock-free; an entry's numbers are atomics.
+//! An entry lives while it has connections or one of its rates has not run out.
+
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::audience::App;
+use crate::limits::Rate;
+use crate::room::name;
+
+/// Which rate of a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Meter {
+    /// New connections.
+    Connects,
+    /// Control events.
+    Control,
+    /// Ping and pong frames.
+    Pings,
+}
+
+impl Meter {
+    const COUNT: usize = 3;
+}
+
+/// The count that marks an entry as taken out of the map: nobody may count on it any more.
+const GONE: u32 = u32::MAX;
+
+/// One user. A connection holds the `Arc`.
+#[derive(Debug)]
+pub struct User {
+    id: Arc<str>,
+    hash: u64,
+    /// Connections in all apps, or [`GONE`].
+    total: AtomicU32,
+    connections: [AtomicU32; App::COUNT],
+    /// The stored GCRA times, monotonic ns.
+    meters: [AtomicU64; Meter::COUNT],
+}
+
+impl User {
+    fn new(id: Arc<str>) -> User {
+        User {
+            hash: name::hash(&id),
+            id,
+            total: AtomicU32::new(0),
+            connections: Default::default(),
+            meters: Default::default(),
+        }
+    }
+
+    /// A user who is in no map: an anonymous connection, whose rates are its own.
+    pub fn anonymous() -> Arc<User> {
+        Arc::new(User::new("".into()))
+    }
+
+    /// The user's id; empty for an anonymous one.
+    pub fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    /// Whether there is no user behind it.
+    pub fn is_anonymous(&self) -> bool {
+        self.id.is_empty()
+    }
+
+    /// The hash of the id, as rooms and publications hash names.
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// Connections in all apps.
+    pub fn connections(&self) -> u32 {
+        match self.total.load(Ordering::Acquire) {
+            GONE => 0,
+            total => total,
+        }
+    }
+
+    /// Counts one event against a rate; `Err`: how long to wait.
+    pub fn allow(&self, meter: Meter, rate: Option<Rate>, now: u64) -> Result<(), Duration> {
+        match rate {
+            Some(rate) => advance(&self.meters[meter as usize], rate, now),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a place among the app's connections; `limit` 0 is off.
+    /// `Err(false)`: too many. `Err(true)`: this entry has just gone, look the user up again.
+    fn enter(&self, app: App, limit: u32) -> Result<(), bool> {
+        let alive = |total| (total != GONE).then(|| total + 1);
+        if self.total.fetch_update(Ordering::AcqRel, Ordering::Acquire, alive).is_err() {
+            return Err(true);
+        }
+        let within = |count| (limit == 0 || count < limit).then(|| count + 1);
+        if self.connections[app.index()].fetch_update(Ordering::AcqRel, Ordering::Acquire, within).is_err() {
+            self.total.fetch_sub(1, Ordering::AcqRel);
+            return Err(false);
+        }
+        Ok(())
+    }
+
+    /// Gives the place back.
+    pub fn leave(&self, app: App) {
+        self.connections[app.index()].fetch_sub(1, Ordering::AcqRel);
+        self.total.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    fn is_idle(&self, now: u64) -> bool {
+        self.total.load(Ordering::Acquire) == 0
+            && self.meters.iter().all(|meter| meter.load(Ordering::Acquire) <= now)
+    }
+}
+
+/// Advances one stored GCRA time by compare-and-swap.
+fn advance(stored: &AtomicU64, rate: Rate, now: u64) -> Result<(), Duration> {
+    let mut known = stored.load(Ordering::Acquire);
+    loop {
+        let next = rate.check(known, now)?;
+        match stored.compare_exchange_weak(known, next, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => return Ok(()),
+            Err(actual) => known = actual,
+        }
+    }
+}
+
+/// Why a user may not have another connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// New connections come too fast; how long to wait.
+    TooFast(Duration),
+    /// As many as there may be are open.
+    TooMany,
+}
+
+/// What a user may have; `0` and `None` are off.
+#[derive(Clone, Copy, Debug)]
+pub struct UserLimits {
+    /// Open connections in one app.
+    pub connections: u32,
+    /// New connections.
+    pub connects: Option<Rate>,
+}
+
+/// All users with a connection, and addresses that connected lately.
+#[derive(Debug, Default)]
+pub struct Users {
+    users: papaya::HashMap<Arc<str>, Arc<User>, ahash::RandomState>,
+    addresses: papaya::HashMap<IpAddr, Arc<AtomicU64>, ahash::RandomState>,
+}
+
+impl Users {
+    /// Counts a new connection of `id` in `app` and returns the user. [`User::leave`] ends it.
+    ///
+    /// # Errors
+    /// The [`Refusal`].
+    pub fn connect(
+        &self,
+        id: &Arc<str>,
+        app: App,
+        limits: UserLimits,
+        now: u64,
+    ) -> Result<Arc<User>, Refusal> {
+        loop {
+            let user = {
+                let map = self.users.pin();
+                Arc::clone(map.get_or_insert_with(Arc::clone(id), || Arc::new(User::new(Arc::clone(id)))))
+            };
+            match user.enter(app, limits.connections) {
+                Ok(()) => {}
+                Err(true) => {
+                    // The sweep has marked it and is about to take it out, or has: do the same and look again.
+                    self.users.pin().remove_if(id, |_, known| Arc::ptr_eq(known, &user)).ok();
+                    continue;
+                }
+                Err(false) => return Err(Refusal::TooMany),
+            }
+            if let Err(wait) = user.allow(Meter::Connects, limits.connects, now) {
+                user.leave(app);
+                return Err(Refusal::TooFast(wait));
+            }
+            return Ok(user);
+        }
+    }
+
+    /// The connections of a user, in all apps.
+    pub fn connections(&self, id: &str) -> u32 {
+        self.users.pin().get(id).map_or(0, |user| user.connections())
+    }
+
+    /// Counts a new connection from an address; `Err`: how long to wait.
+    pub fn connect_from(&self, address: IpAddr, rate: Rate, now: u64) -> Result<(), Duration> {
+        let meter = {
+            let map = self.addresses.pin();
+            Arc::clone(map.get_or_insert_with(address, Default::default))
+        };
+        // An entry that the sweep takes out at this moment had run out, so a count lost with it allows one more at most.
+        advance(&meter, rate, now)
+    }
+
+    /// Takes out what is no longer needed. Called now and then by one thread.
+    pub fn sweep(&self, now: u64) {
+        sweep(&self.users, |user| {
+            user.is_idle(now)
+                && user.total.compare_exchange(0, GONE, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        });
+        sweep(&self.addresses, |meter| meter.load(Ordering::Acquire) <= now);
+    }
+
+    /// How many entries there are: users, addresses.
+    pub fn sizes(&self) -> (usize, usize) {
+        (self.users.len(), self.addresses.len())
+    }
+}
+
+fn sweep<K: Hash + Eq, V>(map: &papaya::HashMap<K, V, ahash::RandomState>, is_over: impl Fn(&V) -> bool) {
+    map.pin().retain(|_, value| !is_over(value));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: UserLimits = UserLimits { connections: 2, connects: Some(Rate::per_seconds(3, 60)) };
+
+    #[test]
+    fn connections_count_per_user_and_app_and_are_given_back() {
+        let users = Users::default();
+        let id: Arc<str> = "ada".into();
+        let limits = UserLimits { connects: None, ..LIMITS };
+        let first = users.connect(&id, App::Market, limits, 0).expect("first");
+        users.connect(&id, App::Market, limits, 0).expect("second");
+        assert_eq!(users.connect(&id, App::Market, limits, 0).expect_err("third"), Refusal::TooMany);
+        users.connect(&id, App::Account, limits, 0).expect("another app");
+        assert_eq!(users.connections("ada"), 3);
+        first.leave(App::Market);
+        users.connect(&id, App::Market, limits, 0).expect("a place is free");
+    }
+
+    #[test]
+    fn an_entry_outlives_its_connections_until_its_rates_have_run_out() {
+        let users = Users::default();
+        let id: Arc<str> = "ada".into();
+        for _ in 0..3 {
+            users.connect(&id, App::Market, LIMITS, 0).expect("within the rate").leave(App::Market);
+        }
+        users.sweep(0);
+        assert!(matches!(users.connect(&id, App::Market, LIMITS, 0), Err(Refusal::TooFast(_))));
+        users.sweep(Duration::from_secs(61).as_nanos() as u64);
+        assert_eq!(users.sizes().0, 0);
+    }
+
+    #[test]
+    fn concurrent_connects_and_sweeps_lose_nothing() {
+        let users = Users::default();
+        let limits = UserLimits { connections: 0, connects: None };
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let id: Arc<str> = "ada".into();
+                    for turn in 0..5_000 {
+                        let user = users.connect(&id, App::Market, limits, turn).expect("no limit");
+                        assert!(user.connections() > 0);
+                        user.leave(App::Market);
+                        users.sweep(turn);
+                    }
+                });
+            }
+        });
+        assert_eq!(users.connections("ada"), 0);
+    }
+}
