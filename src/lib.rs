@@ -1,9 +1,14 @@
 //! fanfare: one process that fans live events out to very many clients.
 
+pub mod app;
 pub mod audience;
+pub mod auth;
 pub mod close;
 pub mod limits;
+pub mod mailbox;
 pub mod metrics;
+pub mod proto;
 pub mod room;
+pub mod shard;
 pub mod time;
 pub mod users;

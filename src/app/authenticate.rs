@@ -1,0 +1,67 @@
+//! A token on a live connection: its end, the grace after it, and a new one (`spec/auth.md`).
+
+use crate::app::wire::Object;
+use crate::app::{Context, Output, Session, State};
+use crate::auth::AuthError;
+use crate::close::{CloseReason, ErrorCode};
+
+impl Session {
+    /// The token's time is over: tell the client, or end it when the grace is over too.
+    pub(super) fn token_over(&mut self, context: &mut Context<'_>) {
+        if std::mem::replace(&mut self.in_grace, true) {
+            return context.out.push(Output::Close(CloseReason::TokenExpired));
+        }
+        match self.state {
+            State::Account(_) => {
+                let text = context
+                    .out
+                    .write(|out| Object::write(out, |message| drop(message.put("type", "tokenExpired"))));
+                context.out.push(Output::Reply(text));
+            }
+            State::Market => context.out.reply(self.wire(), context.now, "token_expired", |_| {}),
+        }
+        context.out.push(Output::Deadline);
+    }
+
+    /// A new token for the same user: the connection goes on with its rooms.
+    pub(super) fn authenticate(&mut self, token: Option<&str>, context: &mut Context<'_>) {
+        let verified = token
+            .ok_or(AuthError::Missing)
+            .and_then(|token| context.verifier.verify(token, context.now.unix_seconds()));
+        match verified {
+            Ok(identity) if identity.user == *self.user.id() => {
+                self.expires_at = identity.expires_at;
+                self.details = identity.details;
+                self.in_grace = false;
+                self.write_authenticated(context);
+                context.out.push(Output::Deadline);
+            }
+            Ok(_) => self.auth_error(context, ErrorCode::AuthRequired, "the token is another user's"),
+            Err(error) => self.auth_error(context, error.code(), &error.to_string()),
+        }
+    }
+
+    fn auth_error(&self, context: &mut Context<'_>, code: ErrorCode, message: &str) {
+        context.out.count_error(code);
+        context.out.reply(self.wire(), context.now, "auth_error", |error| {
+            error.put("error", message).put("code", code.as_str());
+        });
+    }
+
+    /// `authenticated {user:{id, username?, roles?}}`
+    pub(super) fn write_authenticated(&self, context: &mut Context<'_>) {
+        context.out.reply(self.wire(), context.now, "authenticated", |data| {
+            data.object("user", |user| {
+                user.put("id", &**self.user.id());
+                let Some(details) = &self.details else { return };
+                if let Some(username) = &details.username {
+                    user.put("username", username);
+                }
+                let roles = details.roles();
+                if !roles.is_empty() {
+                    user.put("roles", roles);
+                }
+            });
+        });
+    }
+}

@@ -1,0 +1,289 @@
+//! The apps: one [`Session`] for each client, a pure state machine from [`Input`] to [`Output`]s.
+//!
+//! A session knows its client's identity and what its app's events mean. It knows no sockets, no threads and
+//! no clocks: time comes in with the [`Context`], effects go out as values that the shard carries out.
+
+mod account;
+mod authenticate;
+mod market;
+pub mod outputs;
+pub mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::audience::{App, Wire};
+use crate::auth::{Identity, Verifier};
+use crate::close::{CloseReason, ErrorCode};
+use crate::limits::{self, Rate};
+use crate::proto::json::{Parser, Raw};
+use crate::room::pattern::RoomPatterns;
+use crate::room::publication::ClientId;
+use crate::time::Now;
+use crate::users::{Meter, User};
+
+pub use account::Labels;
+pub use outputs::{Output, Outputs};
+
+/// What sessions need of the configuration. Replaced whole at a reload.
+#[derive(Clone, Debug)]
+pub struct AppSettings {
+    /// The room prefixes.
+    pub patterns: RoomPatterns,
+    /// Control events of one user.
+    pub control: Option<Rate>,
+    /// How long a client may go on after its token's time is over.
+    pub grace: Duration,
+}
+
+/// All that a session is handed besides its input.
+pub struct Context<'a> {
+    /// The time of this turn.
+    pub now: Now,
+    /// The configuration.
+    pub settings: &'a AppSettings,
+    /// Checks tokens.
+    pub verifier: &'a Verifier,
+    /// Reads what the client sent.
+    pub parser: &'a mut Parser,
+    /// Takes the effects.
+    pub out: &'a mut Outputs,
+}
+
+/// What can happen to a session.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// The client is connected.
+    Opened,
+    /// A text message.
+    Text(&'a str),
+    /// A binary message.
+    Binary,
+    /// The token's time is over, or the grace after it.
+    TokenOver,
+    /// The client would be in more rooms than it may; `event` asked for it.
+    TooManyRooms {
+        /// The client's event.
+        event: &'static str,
+    },
+    /// The router's data lane was full, so that what `event` asked to publish was not taken.
+    Busy {
+        /// The client's event.
+        event: &'static str,
+    },
+    /// Nobody listens for what the client sent to backends.
+    Unheard,
+    /// The answer to [`Output::Presence`].
+    Presence(&'a [Presence]),
+    /// A watched user came or went.
+    Closing(&'a CloseReason),
+}
+
+/// Whether a user is connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// The user.
+    pub user: Arc<str>,
+    /// Connected, or gone for less than the grace.
+    pub online: bool,
+    /// When the user was last connected, Unix ms, if that is known.
+    pub last_seen: Option<u64>,
+}
+
+/// One client's state machine.
+#[derive(Debug)]
+pub struct Session {
+    user: Arc<User>,
+    details: Option<Box<crate::auth::Details>>,
+    connection: Uuid,
+    client: ClientId,
+    /// Unix seconds; `u64::MAX` for an anonymous client.
+    expires_at: u64,
+    state: State,
+    /// Refused control events in a row.
+    refusals: u8,
+    /// `token_expired` has been sent and the grace runs.
+    in_grace: bool,
+}
+
+/// What is special to an app.
+#[derive(Debug)]
+enum State {
+    Account(Option<Box<Labels>>),
+    Market,
+}
+
+/// Who a new client is.
+#[derive(Debug)]
+pub struct Opening {
+    /// Its user, counted.
+    pub user: Arc<User>,
+    /// What its token says; `None`: anonymous.
+    pub identity: Option<Identity>,
+    /// Its public id.
+    pub connection: Uuid,
+    /// Its place.
+    pub client: ClientId,
+    /// The app's own part of the request.
+    pub app: AppOpening,
+}
+
+/// What an app takes from the request.
+#[derive(Debug)]
+pub enum AppOpening {
+    /// `account`: the labels in the query.
+    Account(Labels),
+    /// `market` over `/feed`.
+    Market,
+}
+
+impl Session {
+    /// A session for a client that has been let in.
+    pub fn new(opening: Opening) -> Session {
+        let (expires_at, details) = match opening.identity {
+            Some(identity) => (identity.expires_at, identity.details),
+            None => (u64::MAX, None),
+        };
+        Session {
+            user: opening.user,
+            details,
+            connection: opening.connection,
+            client: opening.client,
+            expires_at,
+            state: match opening.app {
+                AppOpening::Account(labels) => State::Account(labels.into_boxed()),
+                AppOpening::Market => State::Market,
+            },
+            refusals: 0,
+            in_grace: false,
+        }
+    }
+
+    /// The app.
+    pub fn app(&self) -> App {
+        match self.state {
+            State::Account(_) => App::Account,
+            State::Market => App::Market,
+        }
+    }
+
+    /// How events are framed for this client.
+    pub fn wire(&self) -> Wire {
+        match self.state {
+            State::Account(_) => Wire::Typed,
+            State::Market => Wire::Native,
+        }
+    }
+
+    /// The user.
+    pub fn user(&self) -> &Arc<User> {
+        &self.user
+    }
+
+    /// The client's public id.
+    pub fn connection(&self) -> Uuid {
+        self.connection
+    }
+
+    /// The client's platform, for `/stats` and logs.
+    pub fn labels(&self) -> Option<&Labels> {
+        match &self.state {
+            State::Account(labels) => labels.as_deref(),
+            State::Market => None,
+        }
+    }
+
+    /// When [`Input::TokenOver`] is due, Unix seconds.
+    pub fn token_deadline(&self, grace: Duration) -> u64 {
+        match self.in_grace {
+            true => self.expires_at.saturating_add(grace.as_secs()),
+            false => self.expires_at,
+        }
+    }
+
+    /// Takes one input; the effects are in `context.out`.
+    pub fn handle(&mut self, input: Input<'_>, context: &mut Context<'_>) {
+        match input {
+            Input::Text(text) => self.text(text, context),
+            Input::Binary => context.out.push(Output::Close(CloseReason::UnsupportedData)),
+            Input::TokenOver => self.token_over(context),
+            Input::TooManyRooms { event } => {
+                let message = "too many rooms on this connection: leave some first";
+                self.refuse(context, ErrorCode::RateLimited, message, Some(event), None);
+            }
+            Input::Busy { event } => {
+                let message = "the server is busy: send this again in a moment";
+                let wait = Duration::from_millis(100);
+                self.refuse(context, ErrorCode::RateLimited, message, Some(event), Some(wait));
+            }
+            other => match &self.state {
+                State::Account(_) => self.account_input(other, context),
+                State::Market => self.market_input(other, context),
+            },
+        }
+    }
+
+    fn text(&mut self, text: &str, context: &mut Context<'_>) {
+        match context.parser.parse(text.as_bytes()) {
+            Ok(message) if message.is_object() => match &self.state {
+                State::Account(_) => self.account_message(message, context),
+                State::Market => self.market_message(message, context),
+            },
+            Ok(_) => self.invalid(context, "a message is a JSON object", None),
+            Err(error) => self.invalid(context, &error.to_string(), None),
+        }
+    }
+
+    /// Counts a control event; `false`: refused, and the client has been told.
+    fn allowed(&mut self, context: &mut Context<'_>, event: &str) -> bool {
+        match self.user.allow(Meter::Control, context.settings.control, context.now.mono) {
+            Ok(()) => {
+                self.refusals = 0;
+                true
+            }
+            Err(wait) => {
+                context.out.count_limit(crate::metrics::LimitKind::Control);
+                let message = "too many requests: wait before the next one";
+                self.refuse(context, ErrorCode::RateLimited, message, Some(event), Some(wait));
+                self.refusals = self.refusals.saturating_add(1);
+                if u32::from(self.refusals) >= limits::REFUSALS {
+                    context.out.push(Output::Close(CloseReason::Abuse));
+                }
+                false
+            }
+        }
+    }
+
+    /// Answers with an error, in the words of the client's app.
+    fn refuse(
+        &self,
+        context: &mut Context<'_>,
+        code: ErrorCode,
+        message: &str,
+        event: Option<&str>,
+        wait: Option<Duration>,
+    ) {
+        context.out.count_error(code);
+        match self.state {
+            State::Account(_) => account::write_error(context, code, message, event, wait),
+            State::Market => market::write_error(context, code, message, event, wait),
+        }
+    }
+
+    /// Answers `INVALID_MESSAGE`.
+    fn invalid(&self, context: &mut Context<'_>, message: &str, event: Option<&str>) {
+        self.refuse(context, ErrorCode::InvalidMessage, message, event, None);
+    }
+
+    /// What the token says about the user's name.
+    fn username(&self) -> Option<&str> {
+        self.details.as_ref().and_then(|details| details.username.as_deref())
+    }
+}
+
+/// A string member, or `None` where it is missing or something else.
+fn string<'a>(object: Raw<'a>, key: &str) -> Option<std::borrow::Cow<'a, str>> {
+    object.get(key).and_then(Raw::as_str)
+}

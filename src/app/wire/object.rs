@@ -1,0 +1,76 @@
+//! Writes a JSON object member by member, in the order given, without a tree.
+
+use serde::Serialize;
+
+use crate::proto::json::Raw;
+
+/// An object being written.
+pub struct Object<'a> {
+    out: &'a mut Vec<u8>,
+    is_empty: bool,
+}
+
+impl<'a> Object<'a> {
+    /// Appends a whole object to `out`.
+    pub fn write(out: &'a mut Vec<u8>, fill: impl FnOnce(&mut Object<'_>)) {
+        out.push(b'{');
+        let mut object = Object { out, is_empty: true };
+        fill(&mut object);
+        object.out.push(b'}');
+    }
+
+    fn key(&mut self, key: &str) {
+        if !std::mem::take(&mut self.is_empty) {
+            self.out.push(b',');
+        }
+        put(self.out, key);
+        self.out.push(b':');
+    }
+
+    /// A member of any value.
+    pub fn put(&mut self, key: &str, value: impl Serialize) -> &mut Self {
+        self.key(key);
+        put(self.out, value);
+        self
+    }
+
+    /// A member whose value is passed on as it was written.
+    pub fn raw(&mut self, key: &str, value: Raw<'_>) -> &mut Self {
+        self.key(key);
+        self.out.extend_from_slice(value.bytes());
+        self
+    }
+
+    /// A member that is an object.
+    pub fn object(&mut self, key: &str, fill: impl FnOnce(&mut Object<'_>)) -> &mut Self {
+        self.key(key);
+        Object::write(self.out, fill);
+        self
+    }
+
+    /// A member that is a list of objects.
+    pub fn list<T>(
+        &mut self,
+        key: &str,
+        items: impl IntoIterator<Item = T>,
+        mut fill: impl FnMut(T, &mut Object<'_>),
+    ) -> &mut Self {
+        self.key(key);
+        self.out.push(b'[');
+        for (index, item) in items.into_iter().enumerate() {
+            if index > 0 {
+                self.out.push(b',');
+            }
+            Object::write(self.out, |object| fill(item, object));
+        }
+        self.out.push(b']');
+        self
+    }
+}
+
+/// Appends a value. Strings, numbers, booleans and lists of them cannot fail, and a `Vec` takes all.
+pub fn put(out: &mut Vec<u8>, value: impl Serialize) {
+    if serde_json::to_writer(&mut *out, &value).is_err() {
+        out.extend_from_slice(b"null");
+    }
+}

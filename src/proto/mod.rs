@@ -1,0 +1,4 @@
+//! Protocols: bytes to values and back. Pure: no sockets, files, threads, clocks or logging.
+
+pub mod ingest;
+pub mod json;

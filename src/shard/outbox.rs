@@ -1,0 +1,384 @@
+//! What is on its way to the clients of a shard.
+//!
+//! A client that keeps up owns no buffer at all: what a turn has for it is a list of [`Chunk`]s in memory that the
+//! turn shares among all clients and forgets when it has flushed them. Only what a socket refused is kept, in the
+//! client's [`Backlog`], which is bounded.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+
+use crate::audience::Wire;
+use crate::proto::ws;
+use crate::room::pattern::Policy;
+use crate::room::publication::Publication;
+
+/// The end of a list.
+const NONE: u32 = u32::MAX;
+
+/// Frames of one wire, made once, for all members of a room.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Whole frames.
+    pub bytes: Rc<Vec<u8>>,
+    /// What happens to slow subscribers.
+    pub policy: Policy,
+    /// For `latest`: the event of each frame.
+    pub events: Rc<Vec<Arc<Publication>>>,
+    /// How many frames there are.
+    pub frames: u32,
+}
+
+/// A part of what a client is to be sent this turn.
+#[derive(Clone, Copy, Debug)]
+pub enum Chunk {
+    /// Bytes of the turn's buffer: whole frames for this client alone.
+    Bytes {
+        /// First byte.
+        start: u32,
+        /// One past the last.
+        end: u32,
+    },
+    /// A batch of the turn.
+    Batch(u32),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    chunk: Chunk,
+    next: u32,
+}
+
+/// A client's list of chunks in this turn.
+#[derive(Clone, Copy, Debug)]
+pub struct Queue {
+    head: u32,
+    tail: u32,
+}
+
+impl Default for Queue {
+    fn default() -> Queue {
+        Queue { head: NONE, tail: NONE }
+    }
+}
+
+impl Queue {
+    /// Whether there is nothing for the client this turn.
+    pub const fn is_empty(self) -> bool {
+        self.head == NONE
+    }
+}
+
+/// The memory of one turn.
+#[derive(Debug, Default)]
+pub struct TurnMemory {
+    /// Frames that are for one client or a few.
+    pub bytes: Vec<u8>,
+    batches: Vec<Batch>,
+    links: Vec<Link>,
+    spare: Vec<Rc<Vec<u8>>>,
+}
+
+/// Buffers kept for the next turn; the bound of what an idle shard holds on to, with [`SPARE_BYTES`].
+const SPARE_BUFFERS: usize = 1_024;
+/// A buffer larger than this goes back to the allocator.
+const SPARE_BYTES: usize = 256 * 1024;
+
+impl TurnMemory {
+    /// Appends a chunk to a client's list. Neighbouring bytes become one chunk.
+    pub fn push(&mut self, queue: &mut Queue, chunk: Chunk) {
+        if let (Some(tail), Chunk::Bytes { start, end }) = (self.links.get_mut(queue.tail as usize), chunk)
+            && let Chunk::Bytes { end: tail_end, .. } = &mut tail.chunk
+            && *tail_end == start
+        {
+            *tail_end = end;
+            return;
+        }
+        let link = self.links.len() as u32;
+        self.links.push(Link { chunk, next: NONE });
+        match self.links.get_mut(queue.tail as usize) {
+            Some(tail) => tail.next = link,
+            None => queue.head = link,
+        }
+        queue.tail = link;
+    }
+
+    /// Adds a batch; its index is good until the turn ends.
+    pub fn add_batch(&mut self, batch: Batch) -> u32 {
+        self.batches.push(batch);
+        (self.batches.len() - 1) as u32
+    }
+
+    /// A batch of this turn.
+    pub fn batch(&self, index: u32) -> &Batch {
+        &self.batches[index as usize]
+    }
+
+    /// The chunks of a client, in order.
+    pub fn chunks(&self, queue: Queue) -> impl Iterator<Item = Chunk> + '_ {
+        let mut next = queue.head;
+        std::iter::from_fn(move || {
+            let link = self.links.get(next as usize)?;
+            next = link.next;
+            Some(link.chunk)
+        })
+    }
+
+    /// The bytes of a chunk.
+    pub fn bytes_of(&self, chunk: Chunk) -> &[u8] {
+        match chunk {
+            Chunk::Bytes { start, end } => &self.bytes[start as usize..end as usize],
+            Chunk::Batch(index) => &self.batch(index).bytes,
+        }
+    }
+
+    /// An empty buffer for frames.
+    pub fn take_buffer(&mut self) -> Vec<u8> {
+        self.spare.pop().and_then(|buffer| Rc::try_unwrap(buffer).ok()).unwrap_or_default()
+    }
+
+    /// Forgets everything: no client's list may be used any more.
+    pub fn clear(&mut self) {
+        self.links.clear();
+        self.bytes.clear();
+        if self.bytes.capacity() > SPARE_BYTES {
+            self.bytes = Vec::new();
+        }
+        for batch in self.batches.drain(..) {
+            let mut bytes = batch.bytes;
+            if self.spare.len() < SPARE_BUFFERS
+                && let Some(buffer) = Rc::get_mut(&mut bytes)
+                && buffer.capacity() <= SPARE_BYTES
+            {
+                buffer.clear();
+                self.spare.push(bytes);
+            }
+        }
+    }
+}
+
+/// Bytes that a socket refused.
+#[derive(Debug)]
+struct Held {
+    /// A row of whole frames from its first byte; `start` may lie inside one, of which the client has the front.
+    bytes: Rc<Vec<u8>>,
+    start: usize,
+    end: usize,
+    /// For frames of a `latest` room: what they carry, so that they can still be replaced.
+    events: Option<Rc<Vec<Arc<Publication>>>>,
+}
+
+/// What a client with a full socket is still to be sent.
+#[derive(Debug, Default)]
+pub struct Backlog {
+    queue: VecDeque<Held>,
+    bytes: usize,
+    /// The newest event of each room and key of policy `latest` that came meanwhile.
+    stale: HashTable<Arc<Publication>>,
+    /// The socket can take bytes again.
+    pub writable: bool,
+}
+
+/// Bytes gathered for one write of a backlog.
+const GATHER: usize = 256 * 1024;
+
+impl Backlog {
+    /// Bytes held up.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Queues bytes of this client alone.
+    pub fn hold(&mut self, bytes: &[u8]) {
+        self.hold_shared(Rc::new(bytes.to_vec()), 0, bytes.len(), None);
+    }
+
+    fn hold_shared(
+        &mut self,
+        bytes: Rc<Vec<u8>>,
+        start: usize,
+        end: usize,
+        events: Option<Rc<Vec<Arc<Publication>>>>,
+    ) {
+        if start < end {
+            self.bytes += end - start;
+            self.queue.push_back(Held { bytes, start, end, events });
+        }
+    }
+
+    /// Queues a batch, or marks what it carries as stale. Returns how many events this replaced.
+    pub fn hold_batch(&mut self, batch: &Batch) -> u64 {
+        match batch.policy {
+            Policy::Every => {
+                self.hold_shared(Rc::clone(&batch.bytes), 0, batch.bytes.len(), None);
+                0
+            }
+            Policy::Latest => batch.events.iter().map(|event| self.mark(event)).sum(),
+        }
+    }
+
+    /// Keeps the event as the newest of its room and key. Returns 1 if it took the place of an older one.
+    pub fn mark(&mut self, event: &Arc<Publication>) -> u64 {
+        let entry = self.stale.entry(
+            event.slot_hash(),
+            |known| event.replaces(known),
+            |known| known.slot_hash(),
+        );
+        match entry {
+            hashbrown::hash_table::Entry::Occupied(mut known) => {
+                if known.get().sequence < event.sequence {
+                    *known.get_mut() = Arc::clone(event);
+                }
+                1
+            }
+            hashbrown::hash_table::Entry::Vacant(place) => {
+                place.insert(Arc::clone(event));
+                0
+            }
+        }
+    }
+
+    /// Forgets the marks of a room that the client has left.
+    pub fn forget_room(&mut self, name: &str) {
+        self.stale.retain(|event| event.name() != name);
+    }
+
+    /// Keeps what is left of a turn's chunk of which `written` bytes went out. Returns how many events were replaced.
+    pub fn keep_chunk(&mut self, memory: &TurnMemory, chunk: Chunk, written: usize) -> u64 {
+        match chunk {
+            Chunk::Bytes { .. } => {
+                let bytes = memory.bytes_of(chunk);
+                let begun = frame_start(bytes, written);
+                let kept = Rc::new(bytes[begun..].to_vec());
+                self.hold_shared(kept, written - begun, bytes.len() - begun, None);
+                0
+            }
+            Chunk::Batch(index) => {
+                let batch = memory.batch(index);
+                let events = (batch.policy == Policy::Latest).then(|| Rc::clone(&batch.events));
+                self.keep(&batch.bytes, 0, batch.bytes.len(), written, events)
+            }
+        }
+    }
+
+    /// Keeps frames `start..end` of which `written` bytes went out: what is begun must be ended;
+    /// frames of a `latest` room behind that become marks.
+    fn keep(
+        &mut self,
+        bytes: &Rc<Vec<u8>>,
+        start: usize,
+        end: usize,
+        written: usize,
+        events: Option<Rc<Vec<Arc<Publication>>>>,
+    ) -> u64 {
+        let Some(events) = events else {
+            self.hold_shared(Rc::clone(bytes), start + written, end, None);
+            return 0;
+        };
+        let (mut at, mut frame, mut replaced) = (start, 0, 0);
+        while at < end {
+            let next = at + ws::frame_length(&bytes[at..end]).unwrap_or(end - at);
+            let sent = start + written;
+            if sent > at && sent < next {
+                self.hold_shared(Rc::clone(bytes), sent, next, None);
+            } else if sent <= at
+                && let Some(event) = events.get(frame)
+            {
+                replaced += self.mark(event);
+            }
+            at = next;
+            frame += 1;
+        }
+        replaced
+    }
+
+    /// The slices of the next write: what is queued, at most 256 KiB.
+    pub fn gather(&self, out: &mut Vec<u8>) {
+        out.clear();
+        for held in &self.queue {
+            let room = GATHER - out.len();
+            let bytes = &held.bytes[held.start..held.end];
+            out.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            if out.len() == GATHER {
+                break;
+            }
+        }
+    }
+
+    /// `written` bytes of the queue went out.
+    pub fn advance(&mut self, mut written: usize) -> u64 {
+        self.bytes -= written;
+        let mut replaced = 0;
+        while written > 0 {
+            let Some(front) = self.queue.front_mut() else { break };
+            let length = front.end - front.start;
+            if written >= length {
+                written -= length;
+                self.queue.pop_front();
+                continue;
+            }
+            if let Some(events) = front.events.take() {
+                // Frames that carry newest values and did not go out whole: end the one that is begun, mark the rest.
+                let Some(held) = self.queue.pop_front() else { break };
+                self.bytes -= length - written;
+                let rest = std::mem::take(&mut self.queue);
+                replaced += self.keep(&held.bytes, held.start, held.end, written, Some(events));
+                self.queue.extend(rest);
+            } else {
+                front.start += written;
+            }
+            break;
+        }
+        replaced
+    }
+
+    /// When the queue is short: turns the marks into frames at its end, in the order of publication.
+    /// Returns how many.
+    pub fn refresh(&mut self, wire: Wire, write: impl Fn(&mut Vec<u8>, Wire, &Publication)) -> u64 {
+        if self.stale.is_empty() || self.bytes >= GATHER {
+            return 0;
+        }
+        let mut events: Vec<Arc<Publication>> = self.stale.drain().collect();
+        events.sort_unstable_by_key(|event| event.sequence);
+        let mut bytes = Vec::new();
+        for event in &events {
+            write(&mut bytes, wire, event);
+        }
+        let (count, end) = (events.len() as u64, bytes.len());
+        self.hold_shared(Rc::new(bytes), 0, end, Some(Rc::new(events)));
+        count
+    }
+
+    /// Whether everything has gone out.
+    pub fn is_drained(&self) -> bool {
+        self.queue.is_empty() && self.stale.is_empty()
+    }
+
+    /// Throws away all but the rest of the frame that the client has in part: what a slow consumer still gets.
+    pub fn cut_to_frame(&mut self) {
+        self.stale.clear();
+        let front = self.queue.drain(..).next();
+        self.bytes = 0;
+        if let Some(held) = front {
+            let begun = frame_start(&held.bytes, held.start);
+            if begun < held.start {
+                let length = ws::frame_length(&held.bytes[begun..]).unwrap_or(held.end - begun);
+                self.hold_shared(held.bytes, held.start, begun + length, None);
+            }
+        }
+    }
+}
+
+/// Where the frame that contains byte `at` starts.
+fn frame_start(frames: &[u8], at: usize) -> usize {
+    let mut start = 0;
+    while let Some(length) = ws::frame_length(&frames[start..]) {
+        if start + length > at {
+            break;
+        }
+        start += length;
+    }
+    start
+}
