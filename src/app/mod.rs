@@ -61,6 +61,11 @@ pub enum Input<'a> {
     Text(&'a str),
     /// A binary message.
     Binary,
+    /// A message over the size limit, which was not read.
+    TooLarge {
+        /// The limit.
+        bytes: usize,
+    },
     /// The token's time is over, or the grace after it.
     TokenOver,
     /// The client would be in more rooms than it may; `event` asked for it.
@@ -77,7 +82,7 @@ pub enum Input<'a> {
     Unheard,
     /// The answer to [`Output::Presence`].
     Presence(&'a [Presence]),
-    /// A watched user came or went.
+    /// The server is about to close the connection.
     Closing(&'a CloseReason),
 }
 
@@ -182,6 +187,11 @@ impl Session {
         &self.user
     }
 
+    /// The client's place.
+    pub fn client(&self) -> ClientId {
+        self.client
+    }
+
     /// The client's public id.
     pub fn connection(&self) -> Uuid {
         self.connection
@@ -208,6 +218,10 @@ impl Session {
         match input {
             Input::Text(text) => self.text(text, context),
             Input::Binary => context.out.push(Output::Close(CloseReason::UnsupportedData)),
+            Input::TooLarge { bytes } => {
+                let message = format!("a message has at most {bytes} bytes");
+                self.refuse(context, ErrorCode::MessageTooLarge, &message, None, None);
+            }
             Input::TokenOver => self.token_over(context),
             Input::TooManyRooms { event } => {
                 let message = "too many rooms on this connection: leave some first";

@@ -81,6 +81,8 @@ pub struct Outputs {
     text: Vec<u8>,
     errors: Vec<ErrorCode>,
     limits: Vec<LimitKind>,
+    /// Lists that are being carried out: an effect may lead to another input.
+    depth: u32,
 }
 
 impl Outputs {
@@ -126,14 +128,16 @@ impl Outputs {
 
     /// Takes the effects; [`give_back`](Outputs::give_back) returns the list's memory.
     pub fn take(&mut self) -> Vec<Output> {
+        self.depth += 1;
         std::mem::take(&mut self.list)
     }
 
-    /// Takes an emptied list back and forgets the texts: ready for the next input.
-    pub fn give_back(&mut self, mut list: Vec<Output>) {
-        list.clear();
-        if self.list.is_empty() {
-            self.list = list;
+    /// Takes an emptied list back; when none is being carried out any more, forgets the texts.
+    pub fn give_back(&mut self, list: Vec<Output>) {
+        debug_assert!(list.is_empty() && self.list.is_empty());
+        self.list = list;
+        self.depth -= 1;
+        if self.depth == 0 {
             self.text.clear();
         }
     }

@@ -117,6 +117,9 @@ impl<'a> Raw<'a> {
     /// `null`.
     pub const NULL: Raw<'static> = Raw("null");
 
+    /// `{}`.
+    pub const EMPTY_OBJECT: Raw<'static> = Raw("{}");
+
     /// The value as it was written.
     pub const fn text(self) -> &'a str {
         self.0

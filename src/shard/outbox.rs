@@ -78,7 +78,7 @@ pub struct TurnMemory {
     pub bytes: Vec<u8>,
     batches: Vec<Batch>,
     links: Vec<Link>,
-    spare: Vec<Rc<Vec<u8>>>,
+    spare: Vec<Vec<u8>>,
 }
 
 /// Buffers kept for the next turn; the bound of what an idle shard holds on to, with [`SPARE_BYTES`].
@@ -136,7 +136,7 @@ impl TurnMemory {
 
     /// An empty buffer for frames.
     pub fn take_buffer(&mut self) -> Vec<u8> {
-        self.spare.pop().and_then(|buffer| Rc::try_unwrap(buffer).ok()).unwrap_or_default()
+        self.spare.pop().unwrap_or_default()
     }
 
     /// Forgets everything: no client's list may be used any more.
@@ -147,13 +147,13 @@ impl TurnMemory {
             self.bytes = Vec::new();
         }
         for batch in self.batches.drain(..) {
-            let mut bytes = batch.bytes;
+            // A batch that a backlog still holds stays with it.
             if self.spare.len() < SPARE_BUFFERS
-                && let Some(buffer) = Rc::get_mut(&mut bytes)
+                && let Ok(mut buffer) = Rc::try_unwrap(batch.bytes)
                 && buffer.capacity() <= SPARE_BYTES
             {
                 buffer.clear();
-                self.spare.push(bytes);
+                self.spare.push(buffer);
             }
         }
     }

@@ -1,0 +1,270 @@
+//! Who is let in: the path, the origin, the token, the limits, in this order; and what a client needs to start.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::app::{AppOpening, Input, Labels, Opening, Session};
+use crate::audience::{App, TransportKind};
+use crate::auth::{AuthError, Identity};
+use crate::close::{CloseReason, ErrorCode};
+use crate::mailbox::ToRouter;
+use crate::metrics::{LimitKind, Rejection};
+use crate::proto::http::Request;
+use crate::proto::upgrade::{self, Upgrade};
+use crate::proto::ws::Decoder;
+use crate::room::publication::ClientId;
+use crate::shard::client::{Client, NOBODY};
+use crate::shard::conn::Phase;
+use crate::shard::outbox::Queue;
+use crate::shard::rooms::EVERYONE;
+use crate::shard::{Net, Shard};
+use crate::time::Now;
+use crate::users::{self, User, UserLimits};
+
+/// Why a request is not let in.
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: u16,
+    /// The error code of the body.
+    pub code: ErrorCode,
+    /// What to do about it.
+    pub message: Cow<'static, str>,
+    /// For `Retry-After`.
+    pub retry_after: Option<Duration>,
+    /// Further headers.
+    pub headers: &'static [(&'static str, &'static str)],
+    /// The metric label.
+    pub rejection: Rejection,
+}
+
+impl Refusal {
+    /// A refusal without a time to wait.
+    pub fn new(
+        status: u16,
+        code: ErrorCode,
+        message: impl Into<Cow<'static, str>>,
+        rejection: Rejection,
+    ) -> Refusal {
+        Refusal { status, code, message: message.into(), retry_after: None, headers: &[], rejection }
+    }
+
+    /// Says when to come back.
+    pub fn retry_after(mut self, wait: Duration) -> Refusal {
+        self.retry_after = Some(wait);
+        self
+    }
+}
+
+/// A request that is let in. The user's place is taken.
+pub struct Admitted<'a> {
+    /// For the answer.
+    pub upgrade: Upgrade<'a>,
+    /// For the session.
+    pub opening: NewClient,
+}
+
+/// Who the new client is.
+pub struct NewClient {
+    user: Arc<User>,
+    identity: Option<Identity>,
+    app: AppOpening,
+}
+
+impl<N: Net> Shard<N> {
+    /// Lets a request in, or says why not.
+    pub(super) fn admit<'a>(
+        &mut self,
+        key: u32,
+        request: &Request<'a>,
+        now: Now,
+    ) -> Result<Admitted<'a>, Refusal> {
+        let not_found =
+            || Refusal::new(404, ErrorCode::NotFound, "there is nothing at this path", Rejection::NotFound);
+        let app =
+            route(request).filter(|app| self.settings.apps[app.index()]).ok_or_else(not_found)?;
+        let (peer, is_proxy, is_surplus) = match self.conns.get(key) {
+            Some(conn) => (conn.peer, (self.settings.is_trusted_proxy)(conn.peer), conn.is_surplus),
+            None => return Err(not_found()),
+        };
+        let host = request.header("x-forwarded-host").filter(|_| is_proxy);
+        if !upgrade::origin_allowed(request, host, &self.settings.allowed_origins) {
+            let message = "this origin is not allowed: add it to allowed_origins";
+            return Err(Refusal::new(403, ErrorCode::AccessDenied, message, Rejection::Origin));
+        }
+        let upgrade = upgrade::check(request).map_err(|error| Refusal {
+            headers: error.headers(),
+            ..Refusal::new(error.status, ErrorCode::InvalidMessage, error.message, Rejection::BadRequest)
+        })?;
+        if self.drain.is_some() {
+            return Err(Refusal::full("the server is going away: connect again"));
+        }
+        if is_surplus {
+            return Err(Refusal::full("the server is full: try again later"));
+        }
+        self.limit_address(forwarded_for(request).filter(|_| is_proxy).unwrap_or(peer), now)?;
+        let labels = labels(app, request)?;
+        let identity = self.identify(app, request, now)?;
+        let user = self.count_user(app, identity.as_ref(), now)?;
+        let app = match app {
+            App::Account => AppOpening::Account(labels),
+            _ => AppOpening::Market,
+        };
+        Ok(Admitted { upgrade, opening: NewClient { user, identity, app } })
+    }
+
+    fn limit_address(&self, address: IpAddr, now: Now) -> Result<(), Refusal> {
+        let Some(rate) = self.settings.limits.connects_per_address else { return Ok(()) };
+        if (self.settings.is_exempt)(address) {
+            return Ok(());
+        }
+        self.common.users.connect_from(address, rate, now.mono).map_err(|wait| {
+            self.metrics.rate_limited[LimitKind::ConnectsPerAddress as usize].add(1);
+            let message = "too many new connections from this address: wait before the next one";
+            Refusal::new(429, ErrorCode::RateLimited, message, Rejection::RateLimited).retry_after(wait)
+        })
+    }
+
+    fn identify(&self, app: App, request: &Request<'_>, now: Now) -> Result<Option<Identity>, Refusal> {
+        let token = token(request);
+        if token.is_none() && app == App::Market && self.settings.anonymous {
+            return Ok(None);
+        }
+        token
+            .ok_or(AuthError::Missing)
+            .and_then(|token| self.settings.verifier.verify(&token, now.unix_seconds()))
+            .map(Some)
+            .map_err(|error| {
+                let rejection = match error.code() {
+                    ErrorCode::TokenExpired => Rejection::TokenExpired,
+                    _ => Rejection::Unauthorized,
+                };
+                Refusal::new(401, error.code(), error.to_string(), rejection)
+            })
+    }
+
+    fn count_user(
+        &self,
+        app: App,
+        identity: Option<&Identity>,
+        now: Now,
+    ) -> Result<Arc<User>, Refusal> {
+        let Some(identity) = identity else { return Ok(User::anonymous()) };
+        let limits = &self.settings.limits;
+        let limits =
+            UserLimits { connections: limits.connections_per_user, connects: limits.connects_per_user };
+        self.common.users.connect(&identity.user, app, limits, now.mono).map_err(|refusal| {
+            let (kind, code, message, rejection, wait) = match refusal {
+                users::Refusal::TooMany => (
+                    LimitKind::ConnectionsPerUser,
+                    ErrorCode::ConnectionLimit,
+                    "too many connections of this user: close one first",
+                    Rejection::ConnectionLimit,
+                    Duration::from_secs(5),
+                ),
+                users::Refusal::TooFast(wait) => (
+                    LimitKind::ConnectsPerUser,
+                    ErrorCode::RateLimited,
+                    "too many new connections of this user: wait before the next one",
+                    Rejection::RateLimited,
+                    wait,
+                ),
+            };
+            self.metrics.rate_limited[kind as usize].add(1);
+            Refusal::new(429, code, message, rejection).retry_after(wait)
+        })
+    }
+
+    /// Makes a client of a connection that has been let in; `response` is the answer to its request.
+    pub(super) fn open(&mut self, key: u32, new: NewClient, response: &[u8], now: Now) {
+        let (slot, generation) = self.clients.next_key();
+        let client = ClientId { shard: self.id, slot, generation };
+        let session = Session::new(Opening {
+            user: new.user,
+            identity: new.identity,
+            connection: Uuid::now_v7(),
+            client,
+            app: new.app,
+        });
+        let (app, wire) = (session.app().index(), session.wire());
+        let is_anonymous = session.user().is_anonymous();
+        self.clients.insert(Client {
+            conn: key,
+            wire,
+            is_personal: true,
+            queue: Queue::default(),
+            backlog: None,
+            memberships: Vec::with_capacity(2),
+            joining: 0,
+            stamp: 0,
+            next_of_user: NOBODY,
+            ping_sent: 0,
+            session,
+            closing: None,
+        });
+        let kind = TransportKind::WebSocket as usize;
+        self.metrics.connections[app][kind].add(1);
+        self.metrics.connections_opened[app][kind].add(1);
+        self.add_member(EVERYONE, slot);
+        if !is_anonymous
+            && self.local_users.insert(&mut self.clients, slot)
+            && let Some(client) = self.clients.get(slot)
+        {
+            let user = Arc::clone(client.session.user());
+            self.outgoing.push(ToRouter::UserUp { shard: self.id, user });
+        }
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.phase = Phase::WebSocket { client: slot, decoder: Decoder::new() };
+        let written = conn.transport.write(response, &mut self.write_scratch);
+        if !written.is_ok_and(|written| written.taken == response.len()) {
+            return self.lost(key, CloseReason::ConnectionLost);
+        }
+        self.input(slot, Input::Opened, now);
+        self.arm(key, now);
+    }
+}
+
+/// Which app serves the path. `/ws` serves two: `spec/README.md` says which.
+fn route(request: &Request<'_>) -> Option<App> {
+    match request.path {
+        "/feed" => Some(App::Market),
+        "/ws" => match request.query_param("app").as_deref() {
+            Some("account") => Some(App::Account),
+            Some(_) => None,
+            None if request.query_param("token").is_some() => Some(App::Account),
+            // A token anywhere else belongs to the app `conversation`, which is not served yet.
+            None if token(request).is_some() => None,
+            None => Some(App::Account),
+        },
+        _ => None,
+    }
+}
+
+/// The token, wherever it stands (`spec/auth.md`).
+fn token<'a>(request: &Request<'a>) -> Option<Cow<'a, str>> {
+    upgrade::bearer_token(request)
+        .map(Cow::Borrowed)
+        .or_else(|| request.query_param("token"))
+        .or_else(|| upgrade::subprotocol_token(request).map(Cow::Borrowed))
+}
+
+/// The last address of `X-Forwarded-For`: the one the trusted proxy saw; those before it are the client's own word.
+fn forwarded_for(request: &Request<'_>) -> Option<IpAddr> {
+    request.header("x-forwarded-for")?.split(',').next_back()?.trim().parse().ok()
+}
+
+fn labels(app: App, request: &Request<'_>) -> Result<Labels, Refusal> {
+    if app != App::Account {
+        return Ok(Labels::default());
+    }
+    let label = |name| request.query_param(name).filter(|label| !label.is_empty()).map(|label| label.into());
+    let labels = Labels { platform: label("platform"), version: label("version"), device: label("device") };
+    labels.check().map_err(|name| {
+        let message = format!("{name} is longer than 64 characters");
+        Refusal::new(400, ErrorCode::InvalidMessage, message, Rejection::BadRequest)
+    })?;
+    Ok(labels)
+}

@@ -1,0 +1,274 @@
+//! Carries out what sessions want: answers, joins, leaves, publishes.
+
+use std::sync::Arc;
+
+use crate::app::outputs::{Joining, Text};
+use crate::app::{Context, Input, Output};
+use crate::mailbox::{Forward, ToRouter};
+use crate::metrics::LimitKind;
+use crate::room::latest::Latest;
+use crate::room::members::Membership;
+use crate::room::name::RoomName;
+use crate::room::pattern::Policy;
+use crate::room::publication::{ClientId, Publication};
+use crate::shard::client::Client;
+use crate::shard::rooms::{RoomState, Waiting};
+use crate::shard::{Net, Shard};
+use crate::time::Now;
+
+impl<N: Net> Shard<N> {
+    /// Hands an input to the session of a client, if it is still there, and carries out what comes of it.
+    pub(super) fn session_input(&mut self, client: ClientId, input: Input<'_>, now: Now) {
+        if self.clients.get_if(client.slot, client.generation).is_some() {
+            self.input(client.slot, input, now);
+        }
+    }
+
+    /// Hands an input to a session and carries out what comes of it.
+    pub(super) fn input(&mut self, slot: u32, input: Input<'_>, now: Now) {
+        let Some(client) = self.clients.get_mut(slot) else { return };
+        if client.closing.is_some() {
+            return;
+        }
+        let mut context = Context {
+            now,
+            settings: &self.settings.app,
+            verifier: &self.settings.verifier,
+            parser: &mut self.parser,
+            out: &mut self.outputs,
+        };
+        client.session.handle(input, &mut context);
+        let metrics = &self.metrics;
+        self.outputs.take_counts(
+            |error| metrics.messages_rejected[error.index()].add(1),
+            |limit| metrics.rate_limited[limit as usize].add(1),
+        );
+        let mut list = self.outputs.take();
+        for output in list.drain(..) {
+            self.apply(slot, output, now);
+        }
+        self.outputs.give_back(list);
+    }
+
+    fn apply(&mut self, slot: u32, output: Output, now: Now) {
+        match output {
+            Output::Reply(text) => self.reply(slot, &text),
+            Output::Join { rooms, confirmation, event } => self.join(slot, &rooms, &confirmation, event, now),
+            Output::Leave { rooms, confirmation } => self.leave(slot, &rooms, &confirmation),
+            Output::Personal { on, confirmation } => {
+                if let Some(client) = self.clients.get_mut(slot) {
+                    client.is_personal = on;
+                }
+                self.reply(slot, &confirmation);
+            }
+            Output::Publish { publication, event } => self.publish(slot, publication, event, now),
+            Output::Presence(users) => {
+                if let Some(client) = self.clients.get(slot).map(|client| client.session.client()) {
+                    self.outgoing.push(ToRouter::Presence { client, users });
+                }
+            }
+            Output::Forward { event, data } => self.forward(slot, event, &data, now),
+            Output::Deadline => {
+                if let Some(conn) = self.clients.get(slot).map(|client| client.conn) {
+                    self.arm(conn, now);
+                }
+            }
+            Output::Close(reason) => self.close(slot, reason, now),
+        }
+    }
+
+    fn reply(&mut self, slot: u32, text: &Text) {
+        if text.is_empty() {
+            return;
+        }
+        let outputs = std::mem::take(&mut self.outputs);
+        self.push_text(slot, outputs.text(text));
+        self.outputs = outputs;
+    }
+
+    fn join(&mut self, slot: u32, rooms: &[Joining], confirmation: &Text, event: &'static str, now: Now) {
+        let Some(client) = self.clients.get_mut(slot) else { return };
+        let limit = self.settings.limits.rooms_per_connection;
+        // The first membership is that of everyone.
+        let is_new = |joining: &&Joining| {
+            let known = self.rooms.find(joining.room.hash(), joining.room.as_str());
+            !known.is_some_and(|room| client.memberships.iter().any(|membership| membership.room == room))
+        };
+        let new = rooms.iter().filter(is_new).count();
+        if new > 0 && client.memberships.len() - 1 + client.joining as usize + new > limit {
+            self.metrics.rate_limited[LimitKind::Rooms as usize].add(1);
+            return self.input(slot, Input::TooManyRooms { event }, now);
+        }
+        let id = client.session.client();
+        // The router answers joins in the order they were asked for, so the confirmation waits for the last of them.
+        let mut last: Option<(u64, u32)> = None;
+        for joining in rooms {
+            let room =
+                self.rooms.find_or_join(self.id, &joining.room, joining.policy, &mut self.outgoing);
+            match self.rooms.get_mut(room).map(|room| &mut room.state) {
+                Some(RoomState::Joining { order, waiting }) => {
+                    waiting.push(Waiting { client: id, join: true, confirmation: None });
+                    if let Some(client) = self.clients.get_mut(slot) {
+                        client.joining += 1;
+                    }
+                    last = last.max(Some((*order, room)));
+                }
+                Some(RoomState::Joined) if rooms.len() == 1 => {
+                    let is_new = self.add_member(room, slot);
+                    self.reply(slot, confirmation);
+                    if is_new {
+                        self.send_latest(room, slot);
+                    }
+                    return;
+                }
+                Some(RoomState::Joined) => {
+                    if self.add_member(room, slot) {
+                        self.send_latest(room, slot);
+                    }
+                }
+                None => {}
+            }
+        }
+        let Some((_, room)) = last else { return self.reply(slot, confirmation) };
+        let text = (!confirmation.is_empty()).then(|| self.outputs.text(confirmation).into());
+        if let Some(RoomState::Joining { waiting, .. }) = self.rooms.get_mut(room).map(|room| &mut room.state)
+            && let Some(waiting) = waiting.last_mut()
+        {
+            waiting.confirmation = text;
+        }
+    }
+
+    /// The router posts the room's events to this shard from here on: whoever waited is let in, in order.
+    pub(super) fn joined(&mut self, name: &RoomName, newest: Vec<Arc<Publication>>, _now: Now) {
+        let Some(slot) = self.rooms.find(name.hash(), name.as_str()) else { return };
+        let Some(room) = self.rooms.get_mut(slot) else { return };
+        room.latest = Latest::from_events(newest);
+        let RoomState::Joining { waiting, .. } = std::mem::replace(&mut room.state, RoomState::Joined) else {
+            return;
+        };
+        for wish in waiting {
+            let Some(client) = self.clients.get_if(wish.client.slot, wish.client.generation) else { continue };
+            client.joining -= u32::from(wish.join);
+            if client.closing.is_some() {
+                continue;
+            }
+            let client = wish.client.slot;
+            let is_new = match wish.join {
+                true => self.add_member(slot, client),
+                false => {
+                    self.remove_member(slot, client);
+                    false
+                }
+            };
+            if let Some(confirmation) = wish.confirmation {
+                self.push_text(client, &confirmation);
+            }
+            if is_new {
+                self.send_latest(slot, client);
+            }
+        }
+        self.rooms.leave_if_empty(self.id, slot, &mut self.outgoing);
+    }
+
+    /// Sends a newcomer the newest event of each key.
+    fn send_latest(&mut self, room: u32, client: u32) {
+        let Some(room) = self.rooms.get(room).filter(|room| room.policy == Policy::Latest) else { return };
+        let events = room.latest.events().to_vec();
+        if !events.is_empty() {
+            self.push_events(client, &events);
+        }
+    }
+
+    /// Adds a client to a room. False if it is in it already.
+    pub(super) fn add_member(&mut self, room: u32, slot: u32) -> bool {
+        self.seal_room(room);
+        let (Some(client), Some(local)) = (self.clients.get_mut(slot), self.rooms.get_mut(room)) else {
+            return false;
+        };
+        if client.memberships.iter().any(|membership| membership.room == room) {
+            return false;
+        }
+        let position = local.members.insert(client.wire, slot);
+        client.memberships.push(Membership { room, position });
+        if local.name.is_public() {
+            self.metrics.subscriptions.add(1);
+        }
+        true
+    }
+
+    /// Takes a client out of a room, if it is in it. The room stays, even if nobody is left.
+    pub(super) fn remove_member(&mut self, room: u32, slot: u32) {
+        self.seal_room(room);
+        let Some(client) = self.clients.get_mut(slot) else { return };
+        let Some(index) = client.memberships.iter().position(|membership| membership.room == room) else {
+            return;
+        };
+        let membership = client.memberships.swap_remove(index);
+        let wire = client.wire;
+        let Some(local) = self.rooms.get_mut(room) else { return };
+        if let Some(backlog) = &mut client.backlog {
+            backlog.forget_room(local.name.as_str());
+        }
+        if local.name.is_public() {
+            self.metrics.subscriptions.sub(1);
+        }
+        let moved = local.members.remove(wire, membership.position);
+        if let Some(moved) = moved.and_then(|moved| self.clients.get_mut(moved)) {
+            move_membership(moved, room, membership.position);
+        }
+    }
+
+    fn leave(&mut self, slot: u32, rooms: &[RoomName], confirmation: &Text) {
+        let Some(id) = self.clients.get(slot).map(|client| client.session.client()) else { return };
+        let [name] = rooms else { return };
+        let Some(room) = self.rooms.find(name.hash(), name.as_str()) else {
+            return self.reply(slot, confirmation);
+        };
+        if let Some(RoomState::Joining { waiting, .. }) = self.rooms.get_mut(room).map(|room| &mut room.state) {
+            let text = Some(self.outputs.text(confirmation).into());
+            waiting.push(Waiting { client: id, join: false, confirmation: text });
+            return;
+        }
+        self.remove_member(room, slot);
+        self.rooms.leave_if_empty(self.id, room, &mut self.outgoing);
+        self.reply(slot, confirmation);
+    }
+
+    fn publish(&mut self, slot: u32, publication: Publication, event: &'static str, now: Now) {
+        match self.data_room {
+            0 => {
+                self.metrics.rate_limited[LimitKind::Publish as usize].add(1);
+                self.input(slot, Input::Busy { event }, now);
+            }
+            _ => {
+                self.data_room -= 1;
+                self.outgoing.push(ToRouter::Publish(Box::new(publication)));
+            }
+        }
+    }
+
+    fn forward(&mut self, slot: u32, event: Box<str>, data: &Text, now: Now) {
+        let Some(client) = self.clients.get(slot) else { return };
+        if self.data_room == 0 {
+            self.metrics.rate_limited[LimitKind::Publish as usize].add(1);
+            return self.input(slot, Input::Busy { event: "message" }, now);
+        }
+        self.data_room -= 1;
+        self.outgoing.push(ToRouter::Forward(Box::new(Forward {
+            client: client.session.client(),
+            user: Arc::clone(client.session.user().id()),
+            connection: client.session.connection(),
+            app: client.session.app(),
+            event,
+            data: std::str::from_utf8(self.outputs.text(data)).unwrap_or("null").into(),
+            received: now,
+        })));
+    }
+}
+
+/// Notes the new position of a client that another one's leaving has moved.
+fn move_membership(client: &mut Client, room: u32, position: u32) {
+    if let Some(membership) = client.memberships.iter_mut().find(|membership| membership.room == room) {
+        membership.position = position;
+    }
+}

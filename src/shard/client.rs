@@ -1,0 +1,125 @@
+//! A client: a session, its rooms, and what is on its way to it. And the users of a shard, each with its clients.
+
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+
+use crate::app::Session;
+use crate::audience::Wire;
+use crate::close::CloseReason;
+use crate::room::members::Membership;
+use crate::shard::outbox::{Backlog, Queue};
+use crate::shard::slots::Slots;
+use crate::shard::wheel::Tick;
+use crate::users::User;
+
+/// No client.
+pub const NOBODY: u32 = u32::MAX;
+
+/// One client.
+pub struct Client {
+    /// Its connection.
+    pub conn: u32,
+    /// How its events are framed.
+    pub wire: Wire,
+    /// What is published to its user reaches it.
+    pub is_personal: bool,
+    /// What it is to be sent at the end of this turn.
+    pub queue: Queue,
+    /// What its socket refused.
+    pub backlog: Option<Box<Backlog>>,
+    /// Its rooms. The first is the room of everyone.
+    pub memberships: Vec<Membership>,
+    /// Joins that wait for the router.
+    pub joining: u32,
+    /// The last event, or batch, that was pushed to it by more ways than one.
+    pub stamp: u32,
+    /// The next client of the same user on this shard.
+    pub next_of_user: u32,
+    /// When an unanswered ping was sent; 0: none.
+    pub ping_sent: Tick,
+    /// Its state machine.
+    pub session: Session,
+    /// It is being closed: what is queued goes out, nothing more comes in.
+    pub closing: Option<Closing>,
+}
+
+/// The end of a client, while its last bytes go out.
+pub struct Closing {
+    /// Why.
+    pub reason: CloseReason,
+    /// When it is over even if they have not.
+    pub until: Tick,
+}
+
+/// The users of a shard: each the head of a list through its clients.
+#[derive(Default)]
+pub struct LocalUsers {
+    table: HashTable<LocalUser>,
+}
+
+struct LocalUser {
+    user: Arc<User>,
+    first: u32,
+}
+
+impl LocalUsers {
+    /// The first client of a user, or [`NOBODY`].
+    pub fn first(&self, hash: u64, id: &str) -> u32 {
+        self.table.find(hash, |known| **known.user.id() == *id).map_or(NOBODY, |known| known.first)
+    }
+
+    /// Puts a client at the head of its user's list. True if it is the first.
+    pub fn insert(&mut self, clients: &mut Slots<Client>, slot: u32) -> bool {
+        let Some(client) = clients.get_mut(slot) else { return false };
+        let user = Arc::clone(client.session.user());
+        let entry = self.table.entry(
+            user.hash(),
+            |known| known.user.id() == user.id(),
+            |known| known.user.hash(),
+        );
+        match entry {
+            hashbrown::hash_table::Entry::Occupied(mut known) => {
+                client.next_of_user = known.get().first;
+                known.get_mut().first = slot;
+                false
+            }
+            hashbrown::hash_table::Entry::Vacant(place) => {
+                place.insert(LocalUser { user, first: slot });
+                true
+            }
+        }
+    }
+
+    /// Takes a client out of its user's list. True if it was the last.
+    pub fn remove(&mut self, clients: &mut Slots<Client>, slot: u32) -> bool {
+        let Some(client) = clients.get(slot) else { return false };
+        let (user, next) = (Arc::clone(client.session.user()), client.next_of_user);
+        let Ok(mut entry) = self.table.find_entry(user.hash(), |known| known.user.id() == user.id()) else {
+            return false;
+        };
+        if entry.get().first == slot {
+            if next == NOBODY {
+                entry.remove();
+                return true;
+            }
+            entry.get_mut().first = next;
+            return false;
+        }
+        // At most the user's connection limit long.
+        let mut at = entry.get().first;
+        while let Some(before) = clients.get_mut(at) {
+            if before.next_of_user == slot {
+                before.next_of_user = next;
+                break;
+            }
+            at = before.next_of_user;
+        }
+        false
+    }
+
+    /// Users with a client here.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+}

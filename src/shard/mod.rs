@@ -1,0 +1,200 @@
+//! A shard: the connections and clients of one thread, and its part of the room tables. Start at [`turn`].
+//!
+//! A shard is passive and owns no thread: a loop ([`run`]) hands it socket events, commands and what the router
+//! posts, and takes away what it has to say to the router. So the same code runs over real sockets and over a fake
+//! network with a virtual clock. Nothing of a shard is shared; there is no lock here.
+
+mod admit;
+mod apply;
+mod client;
+mod conn;
+mod deliver;
+mod end;
+mod flush;
+mod http;
+mod outbox;
+mod read;
+mod rooms;
+pub mod run;
+mod slots;
+mod timers;
+pub mod tls;
+pub mod transport;
+pub mod turn;
+mod wheel;
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use crate::app::{AppSettings, Outputs};
+use crate::audience::App;
+use crate::auth::Verifier;
+use crate::limits::Limits;
+use crate::mailbox::ToRouter;
+use crate::metrics::ShardMetrics;
+use crate::metrics::latency::Latencies;
+use crate::proto::json::Parser;
+use crate::shard::client::{Client, LocalUsers};
+use crate::shard::conn::Conn;
+use crate::shard::deliver::Fanout;
+use crate::shard::end::Drain;
+use crate::shard::rooms::LocalRooms;
+use crate::shard::slots::Slots;
+use crate::shard::transport::{ReadScratch, Stream, WriteScratch};
+use crate::shard::wheel::Wheel;
+use crate::time::Now;
+use crate::users::Users;
+
+/// Where sockets come from and how their events are asked for.
+pub trait Net {
+    /// A connection's bytes.
+    type Stream: Stream;
+
+    /// Asks for the edge-triggered events of a stream, to be handed to [`Shard::socket_event`] with `key`.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn register(&mut self, stream: &mut Self::Stream, key: u32) -> io::Result<()>;
+}
+
+/// What a shard needs of the configuration. Replaced whole at a reload.
+pub struct ShardSettings {
+    /// The limits.
+    pub limits: Limits,
+    /// Which apps are served.
+    pub apps: [bool; App::COUNT],
+    /// Origins that browsers may come from.
+    pub allowed_origins: Vec<String>,
+    /// Says whether a peer is a proxy whose `X-Forwarded-*` headers count.
+    pub is_trusted_proxy: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
+    /// Says whether the limits per address pass an address over.
+    pub is_exempt: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
+    /// What sessions need.
+    pub app: AppSettings,
+    /// Checks tokens.
+    pub verifier: Arc<Verifier>,
+    /// Whether `market` takes clients without a token.
+    pub anonymous: bool,
+    /// Silence after which a WebSocket ping is sent.
+    pub ping_interval: Duration,
+    /// Silence after a ping that ends the connection.
+    pub pong_timeout: Duration,
+    /// TLS of the public listeners.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+/// What the shards of a process have in common.
+#[derive(Clone)]
+pub struct Common {
+    /// All users.
+    pub users: Arc<Users>,
+    /// Open sockets of all shards; the accept thread counts up, the shards count down.
+    pub open_sockets: Arc<AtomicUsize>,
+}
+
+/// The shard.
+pub struct Shard<N: Net> {
+    id: u8,
+    net: N,
+    settings: Arc<ShardSettings>,
+    common: Common,
+    metrics: Arc<ShardMetrics>,
+    latencies: Latencies,
+    conns: Slots<Conn<N::Stream>>,
+    clients: Slots<Client>,
+    local_users: LocalUsers,
+    rooms: LocalRooms,
+    fanout: Fanout,
+    /// Connections to be read in this turn.
+    ready: Vec<u32>,
+    /// Connections of which more is to be read next turn.
+    ready_next: Vec<u32>,
+    wheel: Wheel,
+    fired: Vec<u32>,
+    /// What is to be said to the router.
+    outgoing: Vec<ToRouter>,
+    /// How many messages the router's data lane takes until the next turn.
+    data_room: usize,
+    drain: Option<Drain>,
+    parser: Parser,
+    outputs: Outputs,
+    read_scratch: Option<Box<ReadScratch>>,
+    write_scratch: WriteScratch,
+    gather: Vec<u8>,
+    log_limit: LogLimit,
+}
+
+impl<N: Net> Shard<N> {
+    /// A shard without connections.
+    pub fn new(
+        id: u8,
+        net: N,
+        settings: Arc<ShardSettings>,
+        common: Common,
+        metrics: Arc<ShardMetrics>,
+        now: Now,
+    ) -> Shard<N> {
+        let parser = Parser::new(settings.limits.json_depth);
+        Shard {
+            id,
+            net,
+            settings,
+            common,
+            metrics,
+            latencies: Latencies::new(),
+            conns: Slots::default(),
+            clients: Slots::default(),
+            local_users: LocalUsers::default(),
+            rooms: LocalRooms::new(),
+            fanout: Fanout::default(),
+            ready: Vec::new(),
+            ready_next: Vec::new(),
+            wheel: Wheel::new(wheel::tick(now.mono)),
+            fired: Vec::new(),
+            outgoing: Vec::new(),
+            data_room: usize::MAX,
+            drain: None,
+            parser,
+            outputs: Outputs::default(),
+            read_scratch: Some(Box::default()),
+            write_scratch: WriteScratch::default(),
+            gather: Vec::new(),
+            log_limit: LogLimit::default(),
+        }
+    }
+
+    /// Connections that are open, upgraded or not.
+    pub fn connections(&self) -> usize {
+        self.conns.len()
+    }
+}
+
+/// Lets a few lines a second into the log, and says how many it kept back.
+#[derive(Debug, Default)]
+struct LogLimit {
+    second: u64,
+    lines: u32,
+    kept_back: u64,
+}
+
+impl LogLimit {
+    /// Lines of one kind in a second: enough to see what goes on, too few to fill a disk.
+    const LINES: u32 = 10;
+
+    /// Whether this line may be written, and how many were kept back since the last one.
+    fn allow(&mut self, now: Now) -> Option<u64> {
+        if self.second != now.unix_seconds() {
+            self.second = now.unix_seconds();
+            self.lines = 0;
+        }
+        self.lines += 1;
+        if self.lines > LogLimit::LINES {
+            self.kept_back += 1;
+            return None;
+        }
+        Some(std::mem::take(&mut self.kept_back))
+    }
+}

@@ -1,0 +1,226 @@
+//! From a socket's bytes to a session's inputs.
+
+use crate::app::Input;
+use crate::close::CloseReason;
+use crate::metrics::{LimitKind, Rejection};
+use crate::proto::http::{self, HeadError};
+use crate::proto::ws::{self, Decoder, Message, Violation};
+use crate::shard::conn::Phase;
+use crate::shard::transport::{Read, ReadScratch};
+use crate::shard::wheel;
+use crate::shard::{Net, Shard};
+use crate::time::Now;
+use crate::users::Meter;
+
+/// Bytes of a closed connection that are thrown away before it is cut off.
+const LINGER_BYTES: usize = 64 * 1024;
+
+impl<N: Net> Shard<N> {
+    /// The poll's word on a connection.
+    pub fn socket_event(&mut self, key: u32, readable: bool, writable: bool, peer_closed: bool) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.peer_closed |= peer_closed;
+        if (readable || peer_closed) && !std::mem::replace(&mut conn.is_ready, true) {
+            self.ready.push(key);
+        }
+        if writable {
+            self.writable(key);
+        }
+    }
+
+    /// Reads once from each connection that has something. What is left over comes next turn, so that
+    /// no connection keeps the others waiting.
+    pub fn read_ready(&mut self, now: Now) {
+        let mut ready = std::mem::take(&mut self.ready);
+        for key in ready.drain(..) {
+            let Some(conn) = self.conns.get_mut(key) else { continue };
+            conn.is_ready = false;
+            self.read(key, now);
+        }
+        self.ready = std::mem::replace(&mut self.ready_next, ready);
+    }
+
+    /// Whether there is something to be read without asking the poll.
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    fn read(&mut self, key: u32, now: Now) {
+        let Some(mut scratch) = self.read_scratch.take() else { return };
+        self.read_into(key, &mut scratch, now);
+        self.read_scratch = Some(scratch);
+    }
+
+    fn read_into(&mut self, key: u32, scratch: &mut ReadScratch, now: Now) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        match conn.transport.read(scratch) {
+            Ok(Read::Data { bytes, more }) => {
+                conn.received = wheel::tick(now.mono);
+                // After the poll has said that the peer closed, it says nothing more: read to the end.
+                let again = more || conn.peer_closed;
+                self.received(key, bytes, now);
+                if again
+                    && let Some(conn) = self.conns.get_mut(key)
+                    && !std::mem::replace(&mut conn.is_ready, true)
+                {
+                    self.ready_next.push(key);
+                }
+            }
+            Ok(Read::Blocked) => {}
+            Ok(Read::Closed) => self.lost(key, CloseReason::ConnectionLost),
+            Err(error) => {
+                let reason = match error.kind() {
+                    std::io::ErrorKind::InvalidData => CloseReason::TlsError,
+                    _ => CloseReason::ConnectionLost,
+                };
+                self.lost(key, reason);
+            }
+        }
+    }
+
+    fn received(&mut self, key: u32, bytes: &mut [u8], now: Now) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        match &mut conn.phase {
+            Phase::Head(head) if head.is_empty() => self.head(key, bytes, now),
+            Phase::Head(head) => {
+                head.extend_from_slice(bytes);
+                let mut head = std::mem::take(head);
+                self.head(key, &mut head, now);
+            }
+            Phase::WebSocket { .. } => self.frames(key, bytes, now),
+            Phase::Lingering { discarded } => {
+                *discarded += bytes.len();
+                if *discarded > LINGER_BYTES {
+                    self.drop_conn(key);
+                }
+            }
+        }
+    }
+
+    /// Reads a request head; what lies behind it belongs to the next request, or to the WebSocket.
+    fn head(&mut self, key: u32, bytes: &mut [u8], now: Now) {
+        let mut at = 0;
+        loop {
+            let rest = &bytes[at..];
+            if rest.is_empty() {
+                return;
+            }
+            match http::parse_request(rest, self.settings.limits.request_head) {
+                Ok(Some((request, length))) => {
+                    at += length;
+                    if !self.request(key, &request, now) {
+                        break;
+                    }
+                }
+                Ok(None) => {
+                    if let Some(conn) = self.conns.get_mut(key)
+                        && let Phase::Head(head) = &mut conn.phase
+                    {
+                        *head = rest.to_vec();
+                    }
+                    return;
+                }
+                Err(error) => {
+                    let rejection = match error {
+                        HeadError::TooLarge => Rejection::HeadTooLarge,
+                        HeadError::Malformed => Rejection::BadRequest,
+                    };
+                    return self.refuse_head(key, error.status(), error.message(), rejection, now);
+                }
+            }
+        }
+        self.frames(key, &mut bytes[at..], now);
+    }
+
+    /// Takes frames off `bytes` until there are no more, or the connection is closing.
+    fn frames(&mut self, key: u32, mut bytes: &mut [u8], now: Now) {
+        let Some((client, mut decoder)) = self.take_decoder(key) else { return };
+        let limit = self.settings.limits.message_size;
+        while !bytes.is_empty() {
+            match decoder.decode(bytes, limit) {
+                Ok((_, None)) => break,
+                Ok((used, Some(message))) => {
+                    let goes_on = self.message(client, message, now);
+                    if !goes_on {
+                        return;
+                    }
+                    bytes = &mut bytes[used..];
+                }
+                Err(violation) => return self.violation(client, violation, now),
+            }
+        }
+        if let Some(conn) = self.conns.get_mut(key)
+            && let Phase::WebSocket { decoder: place, .. } = &mut conn.phase
+        {
+            *place = decoder;
+        }
+    }
+
+    fn take_decoder(&mut self, key: u32) -> Option<(u32, Decoder)> {
+        match &mut self.conns.get_mut(key)?.phase {
+            Phase::WebSocket { client, decoder } => Some((*client, std::mem::take(decoder))),
+            Phase::Head(_) | Phase::Lingering { .. } => None,
+        }
+    }
+
+    /// One message. False if the connection is closing, or gone.
+    fn message(&mut self, client: u32, message: Message<'_>, now: Now) -> bool {
+        if self.clients.get(client).is_none_or(|client| client.closing.is_some()) {
+            return false;
+        }
+        match message {
+            Message::Text(text) => {
+                self.count_message(client);
+                self.input(client, Input::Text(text), now);
+            }
+            Message::Binary(_) => {
+                self.count_message(client);
+                self.input(client, Input::Binary, now);
+            }
+            Message::Ping(payload) => {
+                if self.allow_ping(client, now) {
+                    self.push_frames(client, |out| ws::write_pong(out, payload));
+                }
+            }
+            Message::Pong(_) => {
+                self.allow_ping(client, now);
+                if let Some(client) = self.clients.get_mut(client) {
+                    client.ping_sent = 0;
+                }
+            }
+            Message::Close { code, .. } => self.client_closes(client, code, now),
+        }
+        self.clients.get(client).is_some_and(|client| client.closing.is_none())
+    }
+
+    fn count_message(&mut self, client: u32) {
+        if let Some(client) = self.clients.get(client) {
+            self.metrics.messages_received[client.session.app().index()].add(1);
+        }
+    }
+
+    /// Counts a ping or pong frame; too many of them end the connection.
+    fn allow_ping(&mut self, slot: u32, now: Now) -> bool {
+        let Some(client) = self.clients.get(slot) else { return false };
+        let rate = self.settings.limits.pings;
+        if client.session.user().allow(Meter::Pings, rate, now.mono).is_ok() {
+            return true;
+        }
+        self.metrics.rate_limited[LimitKind::Pings as usize].add(1);
+        self.close(slot, CloseReason::Abuse, now);
+        false
+    }
+
+    fn violation(&mut self, slot: u32, violation: Violation, now: Now) {
+        let reason = match violation {
+            Violation::Protocol(what) => CloseReason::ProtocolError(what),
+            Violation::InvalidUtf8 => CloseReason::InvalidUtf8,
+            Violation::TooLarge => {
+                let bytes = self.settings.limits.message_size;
+                self.input(slot, Input::TooLarge { bytes }, now);
+                CloseReason::MessageTooLarge
+            }
+        };
+        self.close(slot, reason, now);
+    }
+}

@@ -1,0 +1,153 @@
+//! The shard's part of the room tables: the rooms with members here, and the joins that wait for the router.
+
+use hashbrown::HashTable;
+
+use crate::mailbox::ToRouter;
+use crate::room::latest::Latest;
+use crate::room::members::Members;
+use crate::room::name::RoomName;
+use crate::room::pattern::Policy;
+use crate::room::publication::ClientId;
+use crate::shard::slots::Slots;
+
+/// The slot of the internal room that every client is in.
+pub const EVERYONE: u32 = 0;
+/// No batch is open for the room.
+pub const NO_BATCH: u32 = u32::MAX;
+
+/// A room with members on this shard, or about to have some.
+pub struct LocalRoom {
+    /// Its name.
+    pub name: RoomName,
+    /// What happens to slow subscribers.
+    pub policy: Policy,
+    /// Whether the router posts to us.
+    pub state: RoomState,
+    /// The clients in it.
+    pub members: Members,
+    /// The newest events, for those who join later.
+    pub latest: Latest,
+    /// The batch that this turn's events of the room are gathered in.
+    pub open_batch: u32,
+}
+
+/// Whether the router posts a room's events to this shard.
+pub enum RoomState {
+    /// Asked; what clients want of the room waits for the answer.
+    Joining {
+        /// The order in which rooms were asked for, which is the order of the answers.
+        order: u64,
+        /// In the order they came.
+        waiting: Vec<Waiting>,
+    },
+    /// It does.
+    Joined,
+}
+
+/// What a client wants of a room that is being joined.
+pub struct Waiting {
+    /// The client.
+    pub client: ClientId,
+    /// To be in it, or to be out again.
+    pub join: bool,
+    /// Sent when it is so.
+    pub confirmation: Option<Box<[u8]>>,
+}
+
+/// All rooms of a shard.
+pub struct LocalRooms {
+    slots: Slots<LocalRoom>,
+    index: HashTable<u32>,
+    next_order: u64,
+}
+
+impl LocalRooms {
+    /// The table with the room of everyone in it.
+    pub fn new() -> LocalRooms {
+        let mut slots = Slots::default();
+        let everyone = slots.insert(LocalRoom {
+            name: RoomName::named("\u{0}"),
+            policy: Policy::Every,
+            state: RoomState::Joined,
+            members: Members::default(),
+            latest: Latest::default(),
+            open_batch: NO_BATCH,
+        });
+        debug_assert_eq!(everyone, EVERYONE);
+        LocalRooms { slots, index: HashTable::new(), next_order: 0 }
+    }
+
+    /// The slot of a room.
+    pub fn find(&self, hash: u64, name: &str) -> Option<u32> {
+        let is_it = |slot: &u32| self.slots.get(*slot).is_some_and(|room| room.name.as_str() == name);
+        self.index.find(hash, is_it).copied()
+    }
+
+    /// The room in a slot.
+    pub fn get(&self, slot: u32) -> Option<&LocalRoom> {
+        self.slots.get(slot)
+    }
+
+    /// The room in a slot.
+    pub fn get_mut(&mut self, slot: u32) -> Option<&mut LocalRoom> {
+        self.slots.get_mut(slot)
+    }
+
+    /// The slot of a room that a client wants to join; a new one is asked for at the router.
+    pub fn find_or_join(
+        &mut self,
+        shard: u8,
+        name: &RoomName,
+        policy: Policy,
+        outgoing: &mut Vec<ToRouter>,
+    ) -> u32 {
+        if let Some(slot) = self.find(name.hash(), name.as_str()) {
+            return slot;
+        }
+        outgoing.push(ToRouter::Join { shard, room: name.clone(), policy });
+        self.next_order += 1;
+        let slot = self.slots.insert(LocalRoom {
+            name: name.clone(),
+            policy,
+            state: RoomState::Joining { order: self.next_order, waiting: Vec::new() },
+            members: Members::default(),
+            latest: Latest::default(),
+            open_batch: NO_BATCH,
+        });
+        let slots = &self.slots;
+        self.index.insert_unique(name.hash(), slot, |slot| {
+            slots.get(*slot).map_or(0, |room| room.name.hash())
+        });
+        slot
+    }
+
+    /// Forgets a room that has been joined and has no members, and tells the router.
+    pub fn leave_if_empty(&mut self, shard: u8, slot: u32, outgoing: &mut Vec<ToRouter>) {
+        let is_over = |room: &LocalRoom| {
+            slot != EVERYONE && room.members.is_empty() && matches!(room.state, RoomState::Joined)
+        };
+        if !self.slots.get(slot).is_some_and(is_over) {
+            return;
+        }
+        let Some(room) = self.slots.remove(slot) else { return };
+        debug_assert_eq!(room.open_batch, NO_BATCH);
+        if let Ok(entry) = self.index.find_entry(room.name.hash(), |known| *known == slot) {
+            entry.remove();
+        }
+        outgoing.push(ToRouter::Leave { shard, room: room.name });
+    }
+
+    /// Rooms with a public name.
+    pub fn public(&self) -> impl Iterator<Item = &LocalRoom> {
+        self.slots
+            .keys()
+            .filter(|slot| *slot != EVERYONE)
+            .filter_map(|slot| self.slots.get(slot))
+            .filter(|room| room.name.is_public())
+    }
+
+    /// How many rooms there are, without that of everyone.
+    pub fn len(&self) -> usize {
+        self.slots.len() - 1
+    }
+}

@@ -1,0 +1,137 @@
+//! Deadlines: one for each connection, the earliest of all that may end it or make it speak.
+
+use std::time::Duration;
+
+use crate::app::Input;
+use crate::close::CloseReason;
+use crate::metrics::Rejection;
+use crate::proto::ws;
+use crate::shard::client::Client;
+use crate::shard::conn::Phase;
+use crate::shard::end::LINGER;
+use crate::shard::wheel::{self, Tick};
+use crate::shard::{Net, Shard};
+use crate::time::Now;
+
+/// An idle shard turns at least this often, which is what `/healthz` relies on.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+impl<N: Net> Shard<N> {
+    /// How long the poll may wait.
+    pub fn poll_timeout(&self) -> Duration {
+        let longest = match &self.drain {
+            Some(_) => Duration::from_millis(wheel::TICK_MS),
+            None => LONGEST_WAIT,
+        };
+        let ticks = self.wheel.next_within(wheel::ticks(longest));
+        Duration::from_millis(u64::from(ticks) * wheel::TICK_MS)
+    }
+
+    /// Sees to it that the wheel fires for a connection no later than its deadline.
+    pub(super) fn arm(&mut self, key: u32, now: Now) {
+        let Some(deadline) = self.deadline(key, now) else { return };
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        // A later deadline is found when the armed one fires.
+        if conn.armed == 0 || deadline < conn.armed {
+            conn.armed = self.wheel.arm(key, deadline);
+        }
+    }
+
+    /// The connection's earliest deadline.
+    fn deadline(&self, key: u32, now: Now) -> Option<Tick> {
+        let conn = self.conns.get(key)?;
+        Some(match &conn.phase {
+            Phase::Head(_) => conn.received.saturating_add(wheel::ticks(self.settings.limits.handshake)),
+            Phase::Lingering { .. } => conn.received.saturating_add(wheel::ticks(LINGER)),
+            Phase::WebSocket { client, .. } => {
+                let client = self.clients.get(*client)?;
+                match &client.closing {
+                    Some(closing) => closing.until,
+                    None => self.liveness(client, conn.received).min(self.token_deadline(client, now)),
+                }
+            }
+        })
+    }
+
+    /// When the client is to be pinged, or given up.
+    fn liveness(&self, client: &Client, received: Tick) -> Tick {
+        match client.ping_sent > received {
+            true => client.ping_sent.saturating_add(wheel::ticks(self.settings.pong_timeout)),
+            false => received.saturating_add(wheel::ticks(self.settings.ping_interval)),
+        }
+    }
+
+    /// When the token, or the grace after it, is over.
+    fn token_deadline(&self, client: &Client, now: Now) -> Tick {
+        let unix_seconds = client.session.token_deadline(self.settings.app.grace);
+        let ahead = unix_seconds.saturating_mul(1_000_000_000).saturating_sub(now.unix);
+        match now.mono.checked_add(ahead) {
+            Some(mono) if mono / 1_000_000 / wheel::TICK_MS < u64::from(Tick::MAX) => wheel::tick_after(mono),
+            _ => Tick::MAX,
+        }
+    }
+
+    /// Fires what is due.
+    pub fn fire_timers(&mut self, now: Now) {
+        let tick = wheel::tick(now.mono);
+        let mut fired = std::mem::take(&mut self.fired);
+        self.wheel.advance(tick, &mut fired);
+        for key in fired.drain(..) {
+            let Some(conn) = self.conns.get_mut(key) else { continue };
+            // An entry from before the deadline moved nearer, or of a connection that had this slot.
+            if conn.armed == 0 || conn.armed > tick {
+                continue;
+            }
+            conn.armed = 0;
+            if self.deadline(key, now).is_some_and(|deadline| deadline <= tick) {
+                self.due(key, now);
+            }
+            self.arm(key, now);
+        }
+        self.fired = fired;
+        self.drain_some(now);
+    }
+
+    /// A deadline has come.
+    fn due(&mut self, key: u32, now: Now) {
+        let Some(conn) = self.conns.get(key) else { return };
+        let received = conn.received;
+        match &conn.phase {
+            Phase::Head(head) if head.is_empty() || conn.transport.handshaking() => {
+                self.metrics.handshakes_rejected[Rejection::Timeout as usize].add(1);
+                self.drop_conn(key);
+            }
+            Phase::Head(_) => {
+                self.refuse_head(key, 408, "the request head took too long", Rejection::Timeout, now);
+            }
+            Phase::Lingering { .. } => self.drop_conn(key),
+            Phase::WebSocket { client, .. } => self.client_due(key, *client, received, now),
+        }
+    }
+
+    fn client_due(&mut self, key: u32, slot: u32, received: Tick, now: Now) {
+        let tick = wheel::tick(now.mono);
+        let Some(client) = self.clients.get(slot) else { return };
+        if client.closing.is_some() {
+            // It would not take its last bytes.
+            return self.lost(key, CloseReason::ConnectionLost);
+        }
+        if self.token_deadline(client, now) <= tick {
+            self.input(slot, Input::TokenOver, now);
+        }
+        let Some(client) = self.clients.get_mut(slot) else { return };
+        if client.closing.is_some() || self.liveness_of(slot, received) > tick {
+            return;
+        }
+        let Some(client) = self.clients.get_mut(slot) else { return };
+        if client.ping_sent > received {
+            return self.close(slot, CloseReason::PingTimeout, now);
+        }
+        client.ping_sent = tick;
+        self.push_frames(slot, |out| ws::write_ping(out, b""));
+    }
+
+    fn liveness_of(&self, slot: u32, received: Tick) -> Tick {
+        self.clients.get(slot).map_or(Tick::MAX, |client| self.liveness(client, received))
+    }
+}
