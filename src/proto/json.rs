@@ -46,6 +46,10 @@ impl JsonError {
         match (self, std::str::from_utf8(text)) {
             (JsonError::NotUtf8, Err(error)) => format!("{self} (byte {})", error.valid_up_to() + 1),
             (JsonError::Syntax, Ok(text)) => match serde_json::from_str::<IgnoredAny>(text) {
+                // Most texts are one line, and a "line 1" beside the number of an ingest line would mislead.
+                Err(error) if error.line() == 1 => {
+                    format!("{self}: {}", error.to_string().replace(" at line 1 column ", " at column "))
+                }
                 Err(error) => format!("{self}: {error}"),
                 Ok(_) => self.to_string(),
             },
