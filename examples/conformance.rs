@@ -4,9 +4,11 @@
 //!
 //! ```text
 //! cargo run --release --example conformance -- --listen 127.0.0.1:9001
+//! pip install kosoku && kosoku 127.0.0.1:9001/echo -x '12.*' -x '13.*'
 //! ```
 //!
-//! `ws://127.0.0.1:9001/echo` then echoes text as text and binary as binary, and answers pings and closes.
+//! `/echo` echoes text as text and binary as binary, and answers pings and closes. Sections 12 and 13 of the suite
+//! are about compression, which is not negotiated.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

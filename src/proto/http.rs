@@ -314,3 +314,53 @@ const fn reason(status: u16) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn response(status: u16, headers: &[(&str, &str)], body: &[u8]) -> String {
+        let mut out = Vec::new();
+        write_response(&mut out, status, headers, body);
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn a_response_tells_the_length_of_its_body() {
+        assert_eq!(
+            response(429, &[("Retry-After", "6")], b"slow down"),
+            "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 6\r\nContent-Length: 9\r\n\r\nslow down"
+        );
+        assert_eq!(response(404, &[], b""), "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+        assert_eq!(response(100, &[], b""), "HTTP/1.1 100 Continue\r\n\r\n");
+        assert_eq!(response(204, &[], b"left out"), "HTTP/1.1 204 No Content\r\n\r\n");
+    }
+
+    #[test]
+    fn a_value_cannot_forge_a_field() {
+        assert_eq!(
+            response(304, &[("Location", "/a\r\nSet-Cookie: b")], b""),
+            "HTTP/1.1 304 Not Modified\r\nLocation: /a  Set-Cookie: b\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn what_is_not_encoded_is_borrowed() {
+        assert!(matches!(percent_decode("/a+b"), Cow::Borrowed("/a+b")));
+        assert_eq!(percent_decode("%E2%82%AC%"), "€%");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in "[a-z%+&=#?/:]{0,40}") {
+            let _ = parse_request(&bytes, 100);
+            let head = format!("GET /{text} HTTP/1.1\r\nHost: a\r\n\r\n");
+            let (request, length) = parse_request(head.as_bytes(), 200).expect("well-formed").expect("complete");
+            prop_assert_eq!(length, head.len());
+            prop_assert!(!request.query.contains('#') && request.path.starts_with('/'));
+            let _ = request.query_param("a");
+        }
+    }
+}

@@ -160,3 +160,33 @@ fn without_default_port<'a>(scheme: &str, authority: &'a str) -> &'a str {
     let port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
     authority.strip_suffix(port).unwrap_or(authority)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::http::parse_request;
+
+    #[test]
+    fn the_example_of_rfc_6455_is_answered_as_there() {
+        let head = b"GET /chat HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\n\
+            Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+            Sec-WebSocket-Protocol: chat, superchat\r\nSec-WebSocket-Version: 13\r\n\r\n";
+        let (request, _) = parse_request(head, 1024).expect("well-formed").expect("complete");
+        let upgrade = check(&request).expect("an upgrade");
+        let mut out = Vec::new();
+        write_switching(&mut out, &upgrade, upgrade.protocols.first().copied());
+        assert_eq!(
+            String::from_utf8_lossy(&out),
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn a_refusal_names_what_would_be_accepted() {
+        let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let (request, _) = parse_request(head, 1024).expect("well-formed").expect("complete");
+        let refusal = check(&request).expect_err("not an upgrade");
+        assert!(refusal.headers().contains(&("Sec-WebSocket-Version", "13")));
+    }
+}

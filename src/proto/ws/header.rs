@@ -1,4 +1,7 @@
 //! The header of a client's frame (RFC 6455 §5.2) and the rules that need nothing but the header.
+//!
+//! tungstenite takes the fields apart. A parser by hand saved 2 ns of the 30 that a small message costs
+//! (`benches/codec.rs`): not worth a second one.
 
 use std::io::Cursor;
 
