@@ -1,5 +1,6 @@
 //! fanfare: one process that fans live events out to very many clients.
 
+pub mod admin;
 pub mod audience;
 pub mod close;
 pub mod limits;
