@@ -218,9 +218,11 @@ fn publish_length(head: &Head) -> Result<usize, Answer> {
 fn publish(shared: &Shared, body: Vec<u8>) -> Answer {
     match shared.control.publish(body) {
         Ok(Published { mut lines, total, accepted, rejected }) => {
-            let summary =
-                json!({ "ok": rejected == 0, "lines": total, "accepted": accepted, "rejected": rejected });
-            lines.extend_from_slice(format!("{summary}\n").as_bytes());
+            let ok = rejected == 0;
+            let summary = format!(
+                "{{\"ok\":{ok},\"lines\":{total},\"accepted\":{accepted},\"rejected\":{rejected}}}\n"
+            );
+            lines.extend_from_slice(summary.as_bytes());
             Answer::new(200, "application/x-ndjson", lines)
         }
         Err(PublishError::Overloaded) => {

@@ -210,9 +210,8 @@ fn a_publish_is_answered_line_by_line_and_summed_up() {
     let (status, head, body) = post(&server, "/publish", "{\"a\":1}\nx\n{}");
     assert_eq!(status, 200);
     assert!(head.contains("application/x-ndjson"), "{head}");
-    let summary: serde_json::Value =
-        serde_json::from_str(body.strip_prefix(line).expect("the result line first")).expect("JSON");
-    assert_eq!(summary, serde_json::json!({ "ok": false, "lines": 3, "accepted": 2, "rejected": 1 }));
+    let summary = body.strip_prefix(line).expect("the result line first");
+    assert_eq!(summary, "{\"ok\":false,\"lines\":3,\"accepted\":2,\"rejected\":1}\n");
     assert_eq!(*fixed.bodies.lock(), [b"{\"a\":1}\nx\n{}".to_vec()]);
 
     for (error, expected) in [
