@@ -1,6 +1,7 @@
 //! fanfare: one process that fans live events out to very many clients.
 
 pub mod app;
+pub mod admin;
 pub mod audience;
 pub mod auth;
 pub mod close;

@@ -3,6 +3,10 @@
 //!
 //! Names of families stand in `expose`, latencies in `latency`.
 
+pub mod expose;
+pub mod latency;
+mod process;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::audience::{App, TransportKind, Wire};
