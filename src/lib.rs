@@ -4,4 +4,5 @@ pub mod audience;
 pub mod close;
 pub mod limits;
 pub mod metrics;
+pub mod shard;
 pub mod time;
