@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use fanfare::shard::tls::{TlsConfig, TlsFiles, TlsService};
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls::client::{ClientConfig, Resumption};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
@@ -35,6 +35,8 @@ impl Certificates {
     pub fn issue(&self) {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Distinct names: OpenSSL takes a certificate whose issuer has its own name for self-signed.
+        params.distinguished_name.push(DnType::CommonName, "authority");
         let key = KeyPair::generate().unwrap();
         let authority = params.self_signed(&key).unwrap();
         fs::write(self.authority(), authority.pem()).unwrap();
@@ -45,6 +47,7 @@ impl Certificates {
         ] {
             let mut params = CertificateParams::new([name.to_owned()]).unwrap();
             params.extended_key_usages = vec![usage];
+            params.distinguished_name.push(DnType::CommonName, name);
             let key = KeyPair::generate().unwrap();
             let certificate = params.signed_by(&key, &issuer).unwrap();
             fs::write(self.file(&format!("{name}.pem")), certificate.pem()).unwrap();
