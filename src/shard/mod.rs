@@ -198,3 +198,7 @@ impl LogLimit {
         Some(std::mem::take(&mut self.kept_back))
     }
 }
+//! One thread with one poll loop, and the clients it owns.
+
+pub mod tls;
+pub mod transport;
