@@ -2,6 +2,8 @@
 
 pub mod audience;
 pub mod close;
+pub mod config;
 pub mod limits;
 pub mod metrics;
+pub mod settings;
 pub mod time;
