@@ -1,6 +1,7 @@
 //! fanfare: one process that fans live events out to very many clients.
 
 pub mod audience;
+pub mod auth;
 pub mod close;
 pub mod config;
 pub mod limits;
