@@ -3,6 +3,7 @@
 //! `spec/limits.md` is the contract. Rank 0.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -81,11 +82,77 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 pub fn format_duration(duration: Duration) -> String {
     let ms = duration.as_millis();
     for (unit, size) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {
-        if ms > 0 && ms % size == 0 {
+        if ms > 0 && ms.is_multiple_of(size) {
             return format!("{}{unit}", ms / size);
         }
     }
     format!("{ms}ms")
+}
+
+/// A network of addresses, `10.0.0.0/8`, or a single one, `::1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressRange {
+    network: IpAddr,
+    /// How many leading bits count; at most 32 or 128.
+    bits: u8,
+}
+
+impl AddressRange {
+    /// `127.0.0.0/8`.
+    pub const LOOPBACK_V4: AddressRange =
+        AddressRange { network: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), bits: 8 };
+    /// `::1`.
+    pub const LOOPBACK_V6: AddressRange =
+        AddressRange { network: IpAddr::V6(Ipv6Addr::LOCALHOST), bits: 128 };
+
+    /// Whether the address lies in the range; an IPv4 address that arrived over IPv6 (`::ffff:…`) counts as IPv4.
+    pub fn contains(self, address: IpAddr) -> bool {
+        match (self.network, address.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0);
+                (network.to_bits() ^ address.to_bits()) & mask == 0
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.bits)).unwrap_or(0);
+                (network.to_bits() ^ address.to_bits()) & mask == 0
+            }
+            _ => false,
+        }
+    }
+
+    fn most_bits(network: IpAddr) -> u8 {
+        if network.is_ipv4() { 32 } else { 128 }
+    }
+}
+
+impl FromStr for AddressRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<AddressRange, String> {
+        let wrong = || {
+            format!(
+                "\"{text}\" is not an address range: write an IP address or NETWORK/BITS, for example \"10.0.0.0/8\""
+            )
+        };
+        let (network, bits) =
+            text.split_once('/').map_or((text, None), |(network, bits)| (network, Some(bits)));
+        let network: IpAddr = network.trim().parse().map_err(|_| wrong())?;
+        let most = AddressRange::most_bits(network);
+        let bits = bits.map_or(Ok(most), |bits| bits.trim().parse().map_err(|_| wrong()))?;
+        if bits > most {
+            return Err(wrong());
+        }
+        Ok(AddressRange { network, bits })
+    }
+}
+
+impl fmt::Display for AddressRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.bits == AddressRange::most_bits(self.network) {
+            return write!(f, "{}", self.network);
+        }
+        write!(f, "{}/{}", self.network, self.bits)
+    }
 }
 
 /// The configurable limits (`[limits]`); `None` is "off".
@@ -129,6 +196,8 @@ pub struct Limits {
     pub outbox: usize,
     /// Failed sign-ins of one account or address.
     pub login: Option<Rate>,
+    /// Addresses to which the limits per address do not apply.
+    pub exempt: Vec<AddressRange>,
 }
 
 impl Default for Limits {
@@ -157,6 +226,7 @@ impl Default for Limits {
             json_depth: 64,
             outbox: 1024 * 1024,
             login: Some(Rate::per_seconds(5, 60)),
+            exempt: vec![AddressRange::LOOPBACK_V4, AddressRange::LOOPBACK_V6],
         }
     }
 }
@@ -200,6 +270,25 @@ mod tests {
         assert_eq!(wait, Duration::from_millis(100));
         assert!(rate.check(stored, start + 99_999_999).is_err());
         assert!(rate.check(stored, start + 100_000_000).is_ok());
+    }
+
+    #[test]
+    fn address_ranges_hold_what_they_name() {
+        let holds = |range: &str, address: &str| {
+            let range: AddressRange = range.parse().expect(range);
+            range.contains(address.parse().expect(address))
+        };
+        assert!(holds("127.0.0.0/8", "127.9.9.9") && holds("127.0.0.0/8", "::ffff:127.0.0.1"));
+        assert!(!holds("127.0.0.0/8", "128.0.0.1") && !holds("127.0.0.0/8", "::1"));
+        assert!(holds("::1", "::1") && !holds("::1", "::2"));
+        assert!(holds("0.0.0.0/0", "203.0.113.9") && holds("::/0", "2001:db8::1"));
+        assert!(holds("10.1.2.3", "10.1.2.3") && !holds("10.1.2.3", "10.1.2.4"));
+        for text in ["10.0.0.0/8", "10.1.2.3", "::1", "2001:db8::/32"] {
+            assert_eq!(text.parse::<AddressRange>().expect(text).to_string(), text);
+        }
+        for wrong in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "10.0.0.0/-1", "host", "1.2.3.4:80"] {
+            assert!(wrong.parse::<AddressRange>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,1 +1,3 @@
+//! The `fanfare` program; everything of it is in the library.
+
 fn main() {}

@@ -1,0 +1,75 @@
+//! Who a verified token says its bearer is, and which rooms that opens.
+
+use std::sync::Arc;
+
+/// The bearer of a verified token. One per connection, so what is rare is boxed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Identity {
+    /// The user: 1–128 bytes without control characters.
+    pub user: Arc<str>,
+    /// When the connection must have a new token, Unix seconds.
+    pub expires_at: u64,
+    /// What most tokens do not say.
+    pub details: Option<Box<Details>>,
+}
+
+/// The optional claims.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Details {
+    /// Shown to other users.
+    pub username: Option<Box<str>>,
+    /// Shown to other users.
+    pub avatar_url: Option<Box<str>>,
+    /// Whether the roles name `agent`: may take part in every support session.
+    pub agent: bool,
+    /// Whether the roles name `admin`: may join every room.
+    pub admin: bool,
+    /// Rooms that may be joined beyond the defaults.
+    pub rooms: Box<[RoomGrant]>,
+}
+
+/// An entry of the `rooms` claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoomGrant {
+    /// This room.
+    Room(Box<str>),
+    /// Every room of this prefix, which ends with its colon (`news:*` → `news:`).
+    Prefix(Box<str>),
+}
+
+impl RoomGrant {
+    /// Reads an entry. A lone `*` names no prefix and so opens nothing.
+    pub(super) fn from_claim(entry: &str) -> RoomGrant {
+        match entry.strip_suffix('*') {
+            Some(prefix) if prefix.len() > 1 && prefix.ends_with(':') => RoomGrant::Prefix(prefix.into()),
+            _ => RoomGrant::Room(entry.into()),
+        }
+    }
+
+    fn opens(&self, room: &str) -> bool {
+        match self {
+            RoomGrant::Room(name) => **name == *room,
+            RoomGrant::Prefix(prefix) => room.starts_with(&**prefix) && room.len() > prefix.len(),
+        }
+    }
+}
+
+impl Identity {
+    /// Whether the token itself opens the room: by its `rooms` claim or the role `admin`. What every user may
+    /// join, and a user's own rooms, are not its business.
+    pub fn may_join(&self, room: &str) -> bool {
+        self.details
+            .as_ref()
+            .is_some_and(|details| details.admin || details.rooms.iter().any(|grant| grant.opens(room)))
+    }
+
+    /// Whether the roles name `admin`.
+    pub fn is_admin(&self) -> bool {
+        self.details.as_ref().is_some_and(|details| details.admin)
+    }
+
+    /// Whether the roles name `agent`.
+    pub fn is_agent(&self) -> bool {
+        self.details.as_ref().is_some_and(|details| details.agent)
+    }
+}
