@@ -1,7 +1,7 @@
 //! fanfare: one process that fans live events out to very many clients.
 
-pub mod app;
 pub mod admin;
+pub mod app;
 pub mod audience;
 pub mod auth;
 pub mod close;
@@ -11,7 +11,9 @@ pub mod mailbox;
 pub mod metrics;
 pub mod proto;
 pub mod room;
-pub mod shard;
+pub mod router;
 pub mod settings;
+pub mod shard;
 pub mod time;
+pub mod transport;
 pub mod users;

@@ -142,6 +142,11 @@ impl Outputs {
         }
     }
 
+    /// Whether nothing waits to be carried out.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty() && self.depth == 0
+    }
+
     /// The errors and limits since the last call.
     pub fn take_counts(&mut self, mut error: impl FnMut(ErrorCode), mut limit: impl FnMut(LimitKind)) {
         self.errors.drain(..).for_each(&mut error);

@@ -17,9 +17,9 @@ impl Latest {
         Latest { events }
     }
 
-    /// Whether the event's key is there, or may be added under `max_keys`.
-    pub fn has_room(&self, event: &Publication, max_keys: usize) -> bool {
-        self.events.len() < max_keys || self.events.iter().any(|known| known.same_key(event))
+    /// Whether the key is there, or may be added under `max_keys`.
+    pub fn has_room(&self, key: &str, max_keys: usize) -> bool {
+        self.events.len() < max_keys || self.events.iter().any(|known| known.key() == key.as_bytes())
     }
 
     /// Makes the event the newest of its key.

@@ -219,6 +219,11 @@ impl Publication {
         self.part(self.data)
     }
 
+    /// The conflation key; the event's name, quotes included, where the publisher gave none.
+    pub fn key(&self) -> &[u8] {
+        self.part(self.key)
+    }
+
     /// Whether both are events of one room and key, so that the newer replaces the older.
     pub fn replaces(&self, older: &Publication) -> bool {
         self.slot_hash() == older.slot_hash()

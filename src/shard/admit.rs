@@ -87,7 +87,7 @@ impl<N: Net> Shard<N> {
         let app =
             route(request).filter(|app| self.settings.apps[app.index()]).ok_or_else(not_found)?;
         let (peer, is_proxy, is_surplus) = match self.conns.get(key) {
-            Some(conn) => (conn.peer, (self.settings.is_trusted_proxy)(conn.peer), conn.is_surplus),
+            Some(conn) => (conn.peer, self.settings.trusted_proxies.iter().any(|range| range.contains(conn.peer)), conn.is_surplus),
             None => return Err(not_found()),
         };
         let host = request.header("x-forwarded-host").filter(|_| is_proxy);
@@ -118,7 +118,7 @@ impl<N: Net> Shard<N> {
 
     fn limit_address(&self, address: IpAddr, now: Now) -> Result<(), Refusal> {
         let Some(rate) = self.settings.limits.connects_per_address else { return Ok(()) };
-        if (self.settings.is_exempt)(address) {
+        if self.settings.limits.exempt.iter().any(|range| range.contains(address)) {
             return Ok(());
         }
         self.common.users.connect_from(address, rate, now.mono).map_err(|wait| {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::proto::ws::Decoder;
-use crate::shard::transport::{Stream, Transport};
+use crate::transport::{Stream, Transport};
 use crate::shard::wheel::Tick;
 
 /// One socket.

@@ -58,6 +58,11 @@ pub struct Fanout {
 }
 
 impl Fanout {
+    /// For clients that may hold up so many bytes each.
+    pub fn new(outbox_limit: usize) -> Fanout {
+        Fanout { outbox_limit, ..Fanout::default() }
+    }
+
     /// Sets the most bytes a client may hold up.
     pub fn set_outbox_limit(&mut self, bytes: usize) {
         self.outbox_limit = bytes;

@@ -38,6 +38,9 @@ impl<N: Net> Shard<N> {
         if client.closing.is_some() {
             return;
         }
+        // What was published before comes before.
+        self.seal_all();
+        let Some(client) = self.clients.get_mut(slot) else { return };
         if reason == CloseReason::SlowConsumer {
             self.metrics.slow_consumers.add(1);
             if let Some(backlog) = &mut client.backlog {
@@ -54,6 +57,7 @@ impl<N: Net> Shard<N> {
 
     /// The client closes: its close frame is answered (RFC 6455 §5.5.1).
     pub(super) fn client_closes(&mut self, slot: u32, code: Option<u16>, now: Now) {
+        self.seal_all();
         self.push_frames(slot, |out| match code {
             Some(code) => ws::write_close(out, code, ""),
             None => ws::write_close(out, CloseReason::ClientClosed.code(), ""),

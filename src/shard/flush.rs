@@ -7,9 +7,9 @@ use crate::close::CloseReason;
 use crate::shard::client::Client;
 use crate::shard::conn::Conn;
 use crate::shard::outbox::{Backlog, Chunk, Queue};
-use crate::shard::transport::{Flush, Stream, Transport, WriteScratch};
+use crate::transport::{Flush, Stream, Transport, WriteScratch};
 use crate::shard::{Net, Shard};
-use crate::time::{self, Now};
+use crate::time::Now;
 
 /// Small frames are gathered into one buffer up to this: a copy beats handing the kernel many small slices.
 const GATHER_BYTES: usize = 64 * 1024;
@@ -112,7 +112,7 @@ impl<N: Net> Shard<N> {
         if self.fanout.written.is_empty() {
             return frames;
         }
-        let now = Now { mono: time::monotonic(), ..Now::read() };
+        let now = self.net.now();
         for (publication, members) in self.fanout.written.drain(..) {
             frames += members as usize;
             if publication.written() && members > 0 {

@@ -18,13 +18,10 @@ mod rooms;
 pub mod run;
 mod slots;
 mod timers;
-pub mod tls;
-pub mod transport;
 pub mod turn;
 mod wheel;
 
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -32,10 +29,10 @@ use std::time::Duration;
 use crate::app::{AppSettings, Outputs};
 use crate::audience::App;
 use crate::auth::Verifier;
-use crate::limits::Limits;
+use crate::limits::{AddressRange, Limits};
 use crate::mailbox::ToRouter;
 use crate::metrics::ShardMetrics;
-use crate::metrics::latency::Latencies;
+use crate::metrics::latency::LatencyRecorder;
 use crate::proto::json::Parser;
 use crate::shard::client::{Client, LocalUsers};
 use crate::shard::conn::Conn;
@@ -43,15 +40,20 @@ use crate::shard::deliver::Fanout;
 use crate::shard::end::Drain;
 use crate::shard::rooms::LocalRooms;
 use crate::shard::slots::Slots;
-use crate::shard::transport::{ReadScratch, Stream, WriteScratch};
+use crate::transport::{ReadScratch, Stream, WriteScratch};
 use crate::shard::wheel::Wheel;
 use crate::time::Now;
+use crate::transport::tls::TlsConfig;
+use crate::transport::{ReadScratch, Stream, WriteScratch};
 use crate::users::Users;
 
 /// Where sockets come from and how their events are asked for.
 pub trait Net {
     /// A connection's bytes.
     type Stream: Stream;
+
+    /// The time, where a turn needs it more precisely than at its start.
+    fn now(&self) -> Now;
 
     /// Asks for the edge-triggered events of a stream, to be handed to [`Shard::socket_event`] with `key`.
     ///
@@ -68,10 +70,8 @@ pub struct ShardSettings {
     pub apps: [bool; App::COUNT],
     /// Origins that browsers may come from.
     pub allowed_origins: Vec<String>,
-    /// Says whether a peer is a proxy whose `X-Forwarded-*` headers count.
-    pub is_trusted_proxy: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
-    /// Says whether the limits per address pass an address over.
-    pub is_exempt: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
+    /// Proxies whose `X-Forwarded-*` headers count.
+    pub trusted_proxies: Vec<AddressRange>,
     /// What sessions need.
     pub app: AppSettings,
     /// Checks tokens.
@@ -83,7 +83,7 @@ pub struct ShardSettings {
     /// Silence after a ping that ends the connection.
     pub pong_timeout: Duration,
     /// TLS of the public listeners.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub tls: Option<TlsConfig>,
 }
 
 /// What the shards of a process have in common.
@@ -102,7 +102,7 @@ pub struct Shard<N: Net> {
     settings: Arc<ShardSettings>,
     common: Common,
     metrics: Arc<ShardMetrics>,
-    latencies: Latencies,
+    latencies: LatencyRecorder,
     conns: Slots<Conn<N::Stream>>,
     clients: Slots<Client>,
     local_users: LocalUsers,
@@ -141,15 +141,14 @@ impl<N: Net> Shard<N> {
         Shard {
             id,
             net,
-            settings,
             common,
             metrics,
-            latencies: Latencies::new(),
+            latencies: LatencyRecorder::new(),
             conns: Slots::default(),
             clients: Slots::default(),
             local_users: LocalUsers::default(),
             rooms: LocalRooms::new(),
-            fanout: Fanout::default(),
+            fanout: Fanout::new(settings.limits.outbox),
             ready: Vec::new(),
             ready_next: Vec::new(),
             wheel: Wheel::new(wheel::tick(now.mono)),
@@ -163,6 +162,7 @@ impl<N: Net> Shard<N> {
             write_scratch: WriteScratch::default(),
             gather: Vec::new(),
             log_limit: LogLimit::default(),
+            settings,
         }
     }
 
@@ -200,5 +200,3 @@ impl LogLimit {
 }
 //! One thread with one poll loop, and the clients it owns.
 
-pub mod tls;
-pub mod transport;

@@ -6,10 +6,11 @@ use crate::metrics::{LimitKind, Rejection};
 use crate::proto::http::{self, HeadError};
 use crate::proto::ws::{self, Decoder, Message, Violation};
 use crate::shard::conn::Phase;
-use crate::shard::transport::{Read, ReadScratch};
+use crate::transport::{Read, ReadScratch};
 use crate::shard::wheel;
 use crate::shard::{Net, Shard};
 use crate::time::Now;
+use crate::transport::{Read, ReadScratch};
 use crate::users::Meter;
 
 /// Bytes of a closed connection that are thrown away before it is cut off.
@@ -136,7 +137,8 @@ impl<N: Net> Shard<N> {
     fn frames(&mut self, key: u32, mut bytes: &mut [u8], now: Now) {
         let Some((client, mut decoder)) = self.take_decoder(key) else { return };
         let limit = self.settings.limits.message_size;
-        while !bytes.is_empty() {
+        // Until it finds no more, also on an empty rest: only then it lets go of a message that came in parts.
+        loop {
             match decoder.decode(bytes, limit) {
                 Ok((_, None)) => break,
                 Ok((used, Some(message))) => {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use fanfare::shard::tls::{TlsConfig, TlsFiles, TlsService};
+use fanfare::transport::tls::{TlsConfig, TlsFiles, TlsService};
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls::client::{ClientConfig, Resumption};
 use rustls::crypto::aws_lc_rs::default_provider;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use fanfare::shard::tls::{TlsConfig, TlsFiles, TlsService};
+use fanfare::transport::tls::{TlsConfig, TlsFiles, TlsService};
 
 use crate::certificates::Certificates;
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::rc::Rc;
 
-use fanfare::shard::transport::Stream;
+use fanfare::transport::Stream;
 
 /// A generator of the xorshift family: small, and the same on every machine.
 pub struct Random(u64);

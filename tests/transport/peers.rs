@@ -3,8 +3,8 @@
 use std::io::{self, ErrorKind, IoSlice, Read as _, Write as _};
 use std::sync::Arc;
 
-use fanfare::shard::tls::TlsConfig;
-use fanfare::shard::transport::{Flush, Read, ReadScratch, Transport, WriteScratch, Written};
+use fanfare::transport::tls::TlsConfig;
+use fanfare::transport::{Flush, Read, ReadScratch, Transport, WriteScratch, Written};
 use rustls::ClientConfig;
 use rustls::client::ClientConnection;
 

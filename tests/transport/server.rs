@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use fanfare::shard::tls::TlsConfig;
-use fanfare::shard::transport::{Flush, Read, ReadScratch, Transport, WriteScratch};
+use fanfare::transport::tls::TlsConfig;
+use fanfare::transport::{Flush, Read, ReadScratch, Transport, WriteScratch};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 

@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 
-use fanfare::shard::transport::{Flush, Read, Transport, Written};
+use fanfare::transport::{Flush, Read, Transport, Written};
 use rustls::version::{TLS12, TLS13};
 use rustls::{HandshakeKind, SupportedProtocolVersion};
 
@@ -331,7 +331,7 @@ fn garbage_ends_in_an_error_that_says_so() {
     ] {
         let (stream, mut wire) = link(Mood::Willing, 1);
         let mut transport = server.accept(stream).unwrap();
-        let mut scratch = fanfare::shard::transport::ReadScratch::new();
+        let mut scratch = fanfare::transport::ReadScratch::new();
         wire.write_all(bytes).unwrap();
         let error = loop {
             match transport.read(&mut scratch) {
@@ -387,8 +387,8 @@ fn noise_like(seed: u64) -> Vec<u8> {
 fn a_plain_transport_passes_bytes_on() {
     let (stream, mut wire) = link(Mood::Willing, 1);
     let mut transport = Transport::Plain(stream);
-    let mut read_scratch = fanfare::shard::transport::ReadScratch::new();
-    let mut write_scratch = fanfare::shard::transport::WriteScratch::new();
+    let mut read_scratch = fanfare::transport::ReadScratch::new();
+    let mut write_scratch = fanfare::transport::WriteScratch::new();
     assert_eq!(transport.read(&mut read_scratch).unwrap(), Read::Blocked);
     wire.write_all(&pattern(65_536 + 10)).unwrap();
     for (length, expected) in [(65_536, true), (10, false)] {

@@ -2,12 +2,14 @@
 //! written goes in as plaintext, and nothing is held for a connection that is idle.
 //!
 //! It must not know what the bytes mean (HTTP, WebSocket, ingest lines), nor polls, timers, outboxes and limits
-//! of a client. The TLS half is in [`super::tls`].
+//! of a client. The TLS half is in [`tls`].
+
+pub mod tls;
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::Shutdown;
 
-use super::tls::TlsSession;
+use self::tls::TlsSession;
 
 /// How much a plain read takes from the socket at once, and how much plaintext or ciphertext one TLS read
 /// handles. Large enough that a busy socket is drained by few system calls, small enough that no connection

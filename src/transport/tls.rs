@@ -15,7 +15,7 @@ use rustls::unbuffered::{
 };
 use rustls::{Error, HandshakeKind, InvalidMessage, ProtocolVersion, ServerConfig};
 
-use super::transport::{
+use super::{
     Flush, RECORD_SIZE, Read, ReadScratch, Stream, TLS_WRITE_SIZE, WriteScratch, Written, written,
 };
 

@@ -16,8 +16,8 @@ use rustls::server::{
 };
 use rustls::{Error, RootCertStore, ServerConfig};
 
-use crate::shard::tls::TlsSession;
-use crate::shard::transport::{Stream, Transport};
+use crate::transport::tls::TlsSession;
+use crate::transport::{Stream, Transport};
 
 /// How many sessions are kept for clients that resume by session id, a habit of TLS 1.2 without tickets. Tickets,
 /// which nearly all clients use, need no memory here.

@@ -1,0 +1,377 @@
+//! The router: the publishers, and the order of each room. Every publication passes through it.
+//!
+//! It owns no thread: a loop hands it socket events and what the shards say, and takes what it posts to them
+//! through [`Post`]. With one shard that loop is the shard's own, so that an event needs neither a hop nor a wake-up.
+//! It knows no clients, frames or outboxes.
+
+mod ids;
+mod ingest;
+mod presence;
+mod publish;
+mod publisher;
+mod replies;
+mod rooms;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use mio::net::TcpListener;
+use mio::{Interest, Registry, Token};
+use slab::Slab;
+
+use crate::limits::{NAME_BYTES, Limits};
+use crate::mailbox::{Forward, ToRouter, ToShard};
+use crate::metrics::{RouterMetrics, ShardMetrics};
+use crate::proto::ingest::reply::{self, Received};
+use crate::proto::json::Parser;
+use crate::room::name::RoomName;
+use crate::room::pattern::{Policy, RoomPatterns};
+use crate::room::publication::EventType;
+use crate::router::ids::PublishIds;
+use crate::router::presence::Presences;
+use crate::router::publisher::{Publisher, Source};
+use crate::router::replies::{UNREAD_BYTES, publisher_of};
+use crate::router::rooms::Rooms;
+use crate::time::{self, Now};
+use crate::transport::tls::TlsConfig;
+use crate::transport::{ReadScratch, WriteScratch};
+
+pub use publisher::BodyResult;
+
+/// Most publishers at once; a further one is let go. Backends are few.
+const PUBLISHERS: usize = 1_024;
+/// The tokens of this component start here: above those of any connection.
+pub const TOKENS: usize = 1 << 40;
+/// The token of the ingest listener.
+const LISTENER: Token = Token(TOKENS);
+
+/// Takes what is posted to a shard.
+pub trait Post {
+    /// Posts a message to a shard. Never refuses: the loop stops feeding the router while a shard lags.
+    fn post(&mut self, shard: u8, message: ToShard);
+}
+
+/// What the router needs of the configuration.
+pub struct RouterSettings {
+    /// The room prefixes.
+    pub patterns: RoomPatterns,
+    /// How many shards there are.
+    pub shards: usize,
+    /// What publishers must show; empty: nothing.
+    pub token: String,
+    /// Longest line, bytes.
+    pub max_line: usize,
+    /// Most rooms.
+    pub rooms: usize,
+    /// Most keys of a `latest` room.
+    pub keys_per_room: usize,
+    /// Deepest JSON nesting.
+    pub json_depth: usize,
+    /// TLS of the ingest port.
+    pub tls: Option<TlsConfig>,
+}
+
+impl RouterSettings {
+    /// The settings without a token or TLS.
+    pub fn new(patterns: RoomPatterns, shards: usize, limits: &Limits) -> RouterSettings {
+        RouterSettings {
+            patterns,
+            shards,
+            token: String::new(),
+            max_line: 64 * 1024,
+            rooms: limits.rooms,
+            keys_per_room: limits.keys_per_room,
+            json_depth: limits.json_depth,
+            tls: None,
+        }
+    }
+}
+
+/// The router.
+pub struct Router {
+    settings: RouterSettings,
+    metrics: Arc<RouterMetrics>,
+    /// For the `rooms` operation.
+    shard_metrics: Vec<Arc<ShardMetrics>>,
+    listener: Option<TcpListener>,
+    publishers: Slab<Option<Box<Publisher>>>,
+    /// Publishers of which there is something to be published.
+    ready: Vec<usize>,
+    rooms: Rooms,
+    /// The room that counts broadcasts.
+    everyone: RoomName,
+    /// The rooms of the event types that are not a user's own.
+    types: [RoomName; EventType::ALL.len()],
+    presences: Presences,
+    ids: PublishIds,
+    parser: Parser,
+    sequence: u64,
+    next_ticket: u64,
+    scratch: String,
+    read_scratch: Box<ReadScratch>,
+    write_scratch: WriteScratch,
+}
+
+impl Router {
+    /// A router without publishers.
+    pub fn new(
+        settings: RouterSettings,
+        metrics: Arc<RouterMetrics>,
+        shard_metrics: Vec<Arc<ShardMetrics>>,
+    ) -> Router {
+        Router {
+            rooms: Rooms::new(settings.rooms),
+            parser: Parser::new(settings.json_depth),
+            settings,
+            metrics,
+            shard_metrics,
+            listener: None,
+            publishers: Slab::new(),
+            ready: Vec::new(),
+            everyone: RoomName::named("\u{0}"),
+            types: EventType::ALL.map(|kind| RoomName::event_type(kind.name(), None)),
+            presences: Presences::default(),
+            ids: PublishIds::default(),
+            sequence: 0,
+            next_ticket: 0,
+            scratch: String::with_capacity(NAME_BYTES + 8),
+            read_scratch: Box::default(),
+            write_scratch: WriteScratch::default(),
+        }
+    }
+
+    /// Starts to take publishers.
+    ///
+    /// # Errors
+    /// The poll does not take the listener.
+    pub fn listen(&mut self, listener: std::net::TcpListener, registry: &Registry) -> io::Result<()> {
+        listener.set_nonblocking(true)?;
+        let mut listener = TcpListener::from_std(listener);
+        registry.register(&mut listener, LISTENER, Interest::READABLE)?;
+        self.listener = Some(listener);
+        Ok(())
+    }
+
+    /// Takes no new publishers; those that are there may go on.
+    pub fn stop_listening(&mut self) {
+        self.listener = None;
+    }
+
+    /// Takes the configuration that can change live.
+    pub fn set_tls(&mut self, tls: Option<TlsConfig>) {
+        self.settings.tls = tls;
+    }
+
+    /// The poll's word on a token that is at least [`TOKENS`].
+    pub fn socket_event(
+        &mut self,
+        token: usize,
+        readable: bool,
+        writable: bool,
+        peer_closed: bool,
+        registry: &Registry,
+    ) {
+        if token == LISTENER.0 {
+            return self.accept(registry);
+        }
+        let key = token - TOKENS - 1;
+        let Some(publisher) = self.publisher(key) else { return };
+        publisher.peer_closed |= peer_closed;
+        if readable || peer_closed {
+            publisher.is_readable = true;
+            self.make_ready(key);
+        }
+        if writable {
+            self.send(key);
+        }
+    }
+
+    fn accept(&mut self, registry: &Registry) {
+        let Some(listener) = &self.listener else { return };
+        while let Ok((stream, _)) = listener.accept() {
+            if self.publishers.len() >= PUBLISHERS {
+                tracing::warn!(publishers = PUBLISHERS, "a publisher was let go: there are too many");
+                continue;
+            }
+            // Acknowledgements are small and somebody waits for them.
+            let _ = stream.set_nodelay(true);
+            let entry = self.publishers.vacant_entry();
+            let mut stream = stream;
+            let token = Token(TOKENS + 1 + entry.key());
+            if registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE).is_err() {
+                continue;
+            }
+            let transport = match &self.settings.tls {
+                None => crate::transport::Transport::Plain(stream),
+                Some(tls) => match tls.accept(stream) {
+                    Ok(transport) => transport,
+                    Err(_) => continue,
+                },
+            };
+            let is_trusted = self.settings.token.is_empty();
+            let publisher = Publisher::new(Source::Socket(transport), self.settings.max_line, is_trusted);
+            entry.insert(Some(Box::new(publisher)));
+            self.metrics.ingest_connections.add(1);
+        }
+    }
+
+    /// Publishes the lines of a `POST /publish`; the outcome goes to `reply` when all answers are in.
+    pub fn publish_body(&mut self, body: Vec<u8>, reply: Sender<BodyResult>) {
+        let publisher = Publisher::of_body(body, reply, self.settings.max_line);
+        let key = self.publishers.insert(Some(Box::new(publisher)));
+        self.make_ready(key);
+    }
+
+    fn publisher(&mut self, key: usize) -> Option<&mut Publisher> {
+        self.publishers.get_mut(key)?.as_deref_mut()
+    }
+
+    fn make_ready(&mut self, key: usize) {
+        if let Some(publisher) = self.publisher(key)
+            && !std::mem::replace(&mut publisher.is_ready, true)
+        {
+            self.ready.push(key);
+        }
+    }
+
+    /// Takes one message of a shard's.
+    pub fn handle(&mut self, message: ToRouter, now: Now, post: &mut impl Post) {
+        match message {
+            ToRouter::Join { shard, room, policy } => {
+                let key = self.rooms.find_or_insert(&room);
+                self.rooms.join(key, shard);
+                let newest = match self.rooms.get(key) {
+                    Some(known) if policy == Policy::Latest => known.latest.events().to_vec(),
+                    _ => Vec::new(),
+                };
+                post.post(shard, ToShard::Joined { room, newest });
+            }
+            ToRouter::Leave { shard, room } => {
+                if let Some(key) = self.rooms.find(room.hash(), room.as_str()) {
+                    self.rooms.leave(key, shard);
+                }
+            }
+            ToRouter::UserUp { shard, user } => {
+                if self.presences.up(&user, shard) {
+                    self.publish_presence(user.id(), true, now, post);
+                }
+            }
+            ToRouter::UserDown { shard, user } => self.presences.down(user.id(), shard, now),
+            ToRouter::Presence { client, users } => {
+                let users = users.iter().map(|user| self.presences.of(user)).collect();
+                post.post(client.shard, ToShard::Presence { client, users });
+            }
+            ToRouter::Count { ticket, count } => {
+                let key = publisher_of(ticket);
+                if let Some(publisher) = self.publisher(key) {
+                    publisher.replies.count(ticket, count);
+                    self.send(key);
+                }
+            }
+            ToRouter::Publish(publication) => self.publish_from_client(*publication, post),
+            ToRouter::Forward(forward) => self.forward(&forward, post),
+        }
+    }
+
+    /// Hands what a client sent to the backends that listen; if none takes it, the client is told.
+    fn forward(&mut self, forward: &Forward, post: &mut impl Post) {
+        let connection = forward.connection.to_string();
+        let received_at = time::millis(forward.received.unix_ms());
+        let received = Received {
+            user: (!forward.user.is_empty()).then_some(&*forward.user),
+            connection: &connection,
+            app: forward.app,
+            event: &forward.event,
+            data: forward.data.as_bytes(),
+            received_at: &received_at,
+        };
+        let mut heard = Vec::new();
+        for (key, publisher) in &mut self.publishers {
+            let Some(publisher) = publisher else { continue };
+            // One that does not read what it listens for gets no more until it does.
+            if publisher.hears(&forward.event, forward.app) && publisher.replies.out.len() < UNREAD_BYTES {
+                publisher.replies.write(|out| reply::write_received(out, &received));
+                heard.push(key);
+            }
+        }
+        if heard.is_empty() {
+            return post.post(forward.client.shard, ToShard::Unheard { client: forward.client });
+        }
+        self.metrics.forwarded.add(1);
+        for key in heard {
+            self.send(key);
+        }
+    }
+
+    /// Sends a publisher its answers; lets it go when it is gone, or done.
+    fn send(&mut self, key: usize) {
+        let Some(publisher) = self.publishers.get_mut(key).and_then(Option::as_mut) else { return };
+        if !publisher.send(&mut self.write_scratch) {
+            return self.let_go(key);
+        }
+        if !publisher.replies.is_full() && (publisher.is_readable || !publisher.is_used_up()) {
+            self.make_ready(key);
+        }
+        self.end_if_over(key);
+    }
+
+    /// Lets a publisher go that has said everything and has all its answers.
+    fn end_if_over(&mut self, key: usize) {
+        let Some(publisher) = self.publisher(key) else { return };
+        if !publisher.is_over || !publisher.is_used_up() || !publisher.replies.is_settled() {
+            return;
+        }
+        match &publisher.source {
+            Source::Socket(_) => {
+                if publisher.replies.out.is_empty() {
+                    self.let_go(key);
+                }
+            }
+            Source::Body(reply) => {
+                let replies = std::mem::take(&mut publisher.replies.out);
+                let result = BodyResult { replies, lines: publisher.lines, errors: publisher.errors };
+                // Who asked may have given up waiting.
+                let _ = reply.send(result);
+                self.let_go(key);
+            }
+        }
+    }
+
+    fn let_go(&mut self, key: usize) {
+        if let Some(publisher) = self.publishers.try_remove(key).flatten()
+            && let Source::Socket(mut transport) = publisher.source
+        {
+            // The peer may have gone already.
+            let _ = transport.shutdown_write();
+            self.metrics.ingest_connections.sub(1);
+        }
+    }
+
+    /// What time brings: users whose grace is over.
+    pub fn tick(&mut self, now: Now, post: &mut impl Post) {
+        while let Some(user) = self.presences.next_gone(now) {
+            self.publish_presence(&user, false, now, post);
+        }
+        self.metrics.known_rooms.set(self.rooms.len() as u64);
+        self.metrics.rooms_evicted.set(self.rooms.evicted());
+        self.metrics.users_online.set(self.presences.len() as u64);
+    }
+
+    /// How long until [`tick`](Router::tick) has something to do.
+    pub fn next_tick(&self, now: Now) -> Option<Duration> {
+        let until = self.presences.next_deadline()?;
+        Some(Duration::from_nanos(until.saturating_sub(now.mono)))
+    }
+
+    /// Counts a turn in which publishers were not read because a shard could not keep up.
+    pub fn count_backpressure(&self, happened: bool) {
+        self.metrics.backpressure.add(u64::from(happened));
+    }
+
+    /// Whether a publisher has something that could be published now.
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+}

@@ -1,0 +1,263 @@
+//! From a line, or a client's message, to the shards: offset, newest value, interest, acknowledgement.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::app::wire::Object;
+use crate::audience::App;
+use crate::close::ErrorCode;
+use crate::mailbox::ToShard;
+use crate::metrics::IngestResult;
+use crate::proto::ingest::{Publish, Target as LineTarget, reply};
+use crate::proto::json::Raw;
+use crate::room::interest::Interest;
+use crate::room::name::{self, RoomName};
+use crate::room::pattern::{Access, Policy};
+use crate::room::publication::{Draft, EventType, Publication, Target};
+use crate::router::ids::Seen;
+use crate::router::publisher::Publisher;
+use crate::router::replies::{Addressee, Counted, ticket};
+use crate::router::{Post, Router};
+use crate::time::{self, Now};
+
+/// A line that is not published.
+type Refused = (ErrorCode, Cow<'static, str>);
+
+/// Where an event goes.
+struct Route<'a> {
+    target: Target,
+    name: &'a str,
+    policy: Policy,
+    /// The room whose offsets count it.
+    room: u32,
+    /// A second room, if anybody is in it.
+    also: Option<RoomName>,
+    interest: Interest,
+}
+
+impl Router {
+    /// Publishes a line and answers it if it has an id.
+    pub(super) fn publish_line(
+        &mut self,
+        key: usize,
+        publisher: &mut Publisher,
+        line: &Publish<'_>,
+        now: Now,
+        post: &mut impl Post,
+    ) -> Result<IngestResult, Refused> {
+        let (kind, target_name) = match &line.target {
+            LineTarget::Room(name) => ("room", &**name),
+            LineTarget::User(name) => ("user", &**name),
+            LineTarget::Broadcast => ("broadcast", ""),
+        };
+        let mut new_id = None;
+        if let Some(id) = &line.id {
+            match self.ids.look_up(kind, target_name, id, now.mono) {
+                Seen::New(known_as) => new_id = Some((known_as, id)),
+                Seen::Before(offset) => {
+                    let write = |out: &mut Vec<u8>| reply::write_ack(out, id, &line.target, offset, 0, true);
+                    publisher.replies.write(write);
+                    return Ok(IngestResult::Duplicate);
+                }
+            }
+        }
+        let route = self.route(line)?;
+        let room = self.rooms.get_mut(route.room);
+        let offset = room.map_or(0, |room| {
+            room.offset += 1;
+            room.offset
+        });
+        if let Some((known_as, _)) = new_id {
+            self.ids.note(known_as, offset, now.mono);
+        }
+        let shards = route.interest.len();
+        let ticket = new_id.map(|(_, id)| {
+            self.next_ticket += 1;
+            let ticket = ticket(key, self.next_ticket);
+            let addressee = match &line.target {
+                LineTarget::Room(name) => Addressee::Room((&**name).into()),
+                LineTarget::User(name) => Addressee::User((&**name).into()),
+                LineTarget::Broadcast => Addressee::Everyone,
+            };
+            publisher.replies.wait(ticket, shards, Counted::Ack { id: (&**id).into(), addressee, offset });
+            ticket
+        });
+        if shards == 0 && route.policy == Policy::Every {
+            return Ok(IngestResult::NoSubscribers);
+        }
+        let draft = Draft {
+            target: route.target,
+            name: route.name,
+            event: line.event.text(),
+            data: line.data.text(),
+            key: line.key.as_deref(),
+            app: line.app,
+            policy: route.policy,
+            ts: line.ts,
+            except: None,
+        };
+        let mut publication = Publication::new(&draft, now);
+        publication.also = route.also;
+        publication.ticket = ticket;
+        self.post(publication, route.room, route.interest, post);
+        Ok(match shards {
+            0 => IngestResult::NoSubscribers,
+            _ => IngestResult::Accepted,
+        })
+    }
+
+    /// Where a line goes, if anywhere.
+    fn route<'a>(&mut self, line: &'a Publish<'_>) -> Result<Route<'a>, Refused> {
+        match &line.target {
+            LineTarget::Room(name) => self.route_to_room(name, line),
+            LineTarget::User(name) => {
+                let mut route = self.route_to_user(name);
+                route.name = name;
+                Ok(route)
+            }
+            LineTarget::Broadcast => Ok(self.route_to_all(&line.event_name, line.data)),
+        }
+    }
+
+    fn route_to_room<'a>(&mut self, name: &'a str, line: &Publish<'_>) -> Result<Route<'a>, Refused> {
+        let row = self.settings.patterns.row(name).ok_or_else(|| {
+            let message = "no such room prefix: use one of those in the documentation, or add it as [[rooms]]";
+            (ErrorCode::RoomNotFound, message.into())
+        })?;
+        let (policy, is_public) = (row.policy, row.access != Access::Owner);
+        let owner = row.owner(name);
+        let kind = EventType::of_event(&line.event_name).filter(|kind| match kind {
+            EventType::PriceUpdates | EventType::TradeNotifications => is_public,
+            EventType::PortfolioUpdates | EventType::OrderUpdates => !is_public,
+            EventType::SystemAlerts => false,
+        });
+        let also = kind.and_then(|kind| match owner {
+            Some(owner) => self.interested(kind.room(owner)),
+            None => self.interested(self.types[kind as usize].clone()),
+        });
+        let room = self.rooms.touch(name::hash(name), name);
+        if policy == Policy::Latest {
+            self.check_keys(room, line)?;
+        }
+        let mut interest = self.rooms.get(room).map_or(Interest::default(), |room| room.interest);
+        if let Some((_, more)) = &also {
+            interest = interest.union(*more);
+        }
+        Ok(Route { target: Target::Room, name, policy, room, also: also.map(|(name, _)| name), interest })
+    }
+
+    /// A new key of a `latest` room needs room for it.
+    fn check_keys(&self, room: u32, line: &Publish<'_>) -> Result<(), Refused> {
+        let limit = self.settings.keys_per_room;
+        let key = line.key.as_deref().unwrap_or(line.event.text());
+        let has_room = self.rooms.get(room).is_none_or(|room| room.latest.has_room(key, limit));
+        has_room.then_some(()).ok_or_else(|| {
+            let message = format!("the room has {limit} keys already: use fewer, or raise limits.keys_per_room");
+            (ErrorCode::RateLimited, message.into())
+        })
+    }
+
+    /// A user's connections, and those who have joined the room `user:ID`.
+    fn route_to_user<'a>(&mut self, user: &str) -> Route<'a> {
+        self.scratch.clear();
+        self.scratch.push_str("user:");
+        self.scratch.push_str(user);
+        let room = self.rooms.touch(name::hash(&self.scratch), &self.scratch);
+        let mut interest = self.presences.shards(user);
+        let watched = self.rooms.get(room).filter(|room| !room.interest.is_empty());
+        let also = watched.map(|room| {
+            interest = interest.union(room.interest);
+            room.name.clone()
+        });
+        Route { target: Target::User, name: "", policy: Policy::Every, room, also, interest }
+    }
+
+    /// Everyone; but an alert that is not critical is for those who subscribed to alerts (`spec/market.md`).
+    fn route_to_all<'a>(&mut self, event: &str, data: Raw<'_>) -> Route<'a> {
+        let everyone = Interest::all(self.settings.shards);
+        let room = self.rooms.find_or_insert(&self.everyone);
+        let is_critical = || data.get("level").and_then(Raw::as_str).is_some_and(|level| level == "critical");
+        if EventType::of_event(event) != Some(EventType::SystemAlerts) || is_critical() {
+            return Route {
+                target: Target::Broadcast,
+                name: "",
+                policy: Policy::Every,
+                room,
+                also: None,
+                interest: everyone,
+            };
+        }
+        let alerts = self.interested(self.types[EventType::SystemAlerts as usize].clone());
+        let (also, interest) = alerts.map_or((None, Interest::default()), |(name, interest)| (Some(name), interest));
+        Route { target: Target::Room, name: "", policy: Policy::Every, room, also, interest }
+    }
+
+    /// The room with the shards that have members of it, if any has.
+    fn interested(&self, room: RoomName) -> Option<(RoomName, Interest)> {
+        let known = self.rooms.find(room.hash(), room.as_str()).and_then(|key| self.rooms.get(key))?;
+        (!known.interest.is_empty()).then_some((room, known.interest))
+    }
+
+    /// Stamps a publication, keeps it if it is the newest of its room, and posts it.
+    fn post(&mut self, mut publication: Publication, room: u32, interest: Interest, post: &mut impl Post) {
+        self.sequence += 1;
+        publication.sequence = self.sequence;
+        publication.set_unwritten(interest.len());
+        let publication = Arc::new(publication);
+        if publication.policy == Policy::Latest
+            && publication.target == Target::Room
+            && let Some(room) = self.rooms.get_mut(room)
+        {
+            room.latest.put(&publication);
+        }
+        for shard in interest.shards() {
+            post.post(shard, ToShard::Event(Arc::clone(&publication)));
+        }
+    }
+
+    /// What a client publishes: to a user, or to a room it may speak in.
+    pub(super) fn publish_from_client(&mut self, publication: Publication, post: &mut impl Post) {
+        let (room, also, interest) = match publication.target {
+            Target::User => {
+                let route = self.route_to_user(publication.name());
+                (route.room, route.also, route.interest)
+            }
+            Target::Room | Target::Broadcast => {
+                let room = self.rooms.touch(publication.name_hash(), publication.name());
+                let interest = self.rooms.get(room).map_or(Interest::default(), |room| room.interest);
+                (room, None, interest)
+            }
+        };
+        if let Some(room) = self.rooms.get_mut(room) {
+            room.offset += 1;
+        }
+        let publication = Publication { also, ..publication };
+        if !interest.is_empty() {
+            self.post(publication, room, interest, post);
+        }
+    }
+
+    /// Tells those who watch a user that it has come or gone.
+    pub(super) fn publish_presence(&mut self, user: &str, online: bool, now: Now, post: &mut impl Post) {
+        let Some((room, interest)) = self.interested(RoomName::presence(user)) else { return };
+        let mut data = Vec::new();
+        Object::write(&mut data, |data| {
+            data.put("userId", user)
+                .put("online", online)
+                .put("timestamp", time::millis(now.unix_ms()));
+        });
+        let draft = Draft {
+            target: Target::Room,
+            name: room.as_str(),
+            event: "\"presence_update\"",
+            data: std::str::from_utf8(&data).unwrap_or("null"),
+            key: None,
+            app: Some(App::Market),
+            policy: Policy::Every,
+            ts: None,
+            except: None,
+        };
+        let key = self.rooms.find_or_insert(&room);
+        self.post(Publication::new(&draft, now), key, interest, post);
+    }
+}

@@ -1,0 +1,215 @@
+//! The router's part of the room tables: which shards are interested, how many events a room has had, the newest of them.
+
+use hashbrown::HashTable;
+use slab::Slab;
+
+use crate::room::interest::Interest;
+use crate::room::latest::Latest;
+use crate::room::name::RoomName;
+
+const NONE: u32 = u32::MAX;
+
+/// A room as the router knows it.
+pub struct RoomEntry {
+    /// Its name.
+    pub name: RoomName,
+    /// Events published to it since start.
+    pub offset: u64,
+    /// Shards with members.
+    pub interest: Interest,
+    /// For policy `latest`: the newest events.
+    pub latest: Latest,
+    /// Neighbours in the list of rooms without members, [`NONE`] at the ends.
+    newer: u32,
+    older: u32,
+    is_listed: bool,
+}
+
+/// All rooms. Bounded by `limits.rooms`: the one without members that was published longest ago is forgotten.
+pub struct Rooms {
+    slab: Slab<RoomEntry>,
+    index: HashTable<u32>,
+    newest: u32,
+    oldest: u32,
+    limit: usize,
+    evicted: u64,
+}
+
+impl Rooms {
+    /// An empty table for at most `limit` rooms without members.
+    pub fn new(limit: usize) -> Rooms {
+        Rooms {
+            slab: Slab::new(),
+            index: HashTable::new(),
+            newest: NONE,
+            oldest: NONE,
+            limit: limit.max(1),
+            evicted: 0,
+        }
+    }
+
+    /// How many rooms are known.
+    pub fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// Rooms forgotten since start.
+    pub fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// The room's key.
+    pub fn find(&self, hash: u64, name: &str) -> Option<u32> {
+        let is_it = |key: &u32| self.slab.get(*key as usize).is_some_and(|room| room.name.as_str() == name);
+        self.index.find(hash, is_it).copied()
+    }
+
+    /// The room with that key.
+    pub fn get(&self, key: u32) -> Option<&RoomEntry> {
+        self.slab.get(key as usize)
+    }
+
+    /// The room with that key.
+    pub fn get_mut(&mut self, key: u32) -> Option<&mut RoomEntry> {
+        self.slab.get_mut(key as usize)
+    }
+
+    /// The room of that name, a new one if there is none; it counts as published now.
+    pub fn touch(&mut self, hash: u64, name: &str) -> u32 {
+        match self.find(hash, name) {
+            Some(key) => {
+                self.refresh(key);
+                key
+            }
+            None => self.insert(RoomName::named(name)),
+        }
+    }
+
+    /// The room of that name, a new one if there is none.
+    pub fn find_or_insert(&mut self, name: &RoomName) -> u32 {
+        self.find(name.hash(), name.as_str()).unwrap_or_else(|| self.insert(name.clone()))
+    }
+
+    fn insert(&mut self, name: RoomName) -> u32 {
+        if self.slab.len() >= self.limit {
+            self.evict();
+        }
+        let hash = name.hash();
+        let key = self.slab.insert(RoomEntry {
+            name,
+            offset: 0,
+            interest: Interest::default(),
+            latest: Latest::default(),
+            newer: NONE,
+            older: NONE,
+            is_listed: false,
+        }) as u32;
+        let slab = &self.slab;
+        self.index.insert_unique(hash, key, |key| slab.get(*key as usize).map_or(0, |room| room.name.hash()));
+        self.link(key);
+        key
+    }
+
+    /// A shard has members now.
+    pub fn join(&mut self, key: u32, shard: u8) {
+        self.unlink(key);
+        if let Some(room) = self.get_mut(key) {
+            room.interest.insert(shard);
+        }
+    }
+
+    /// A shard has no members any more. An internal room that nobody is in is forgotten.
+    pub fn leave(&mut self, key: u32, shard: u8) {
+        let Some(room) = self.get_mut(key) else { return };
+        room.interest.remove(shard);
+        if !room.interest.is_empty() {
+            return;
+        }
+        match room.name.is_public() {
+            true => self.link(key),
+            false => self.remove(key),
+        }
+    }
+
+    fn evict(&mut self) {
+        // When every room has members the table grows: their number is bounded by the connections' rooms.
+        if self.oldest != NONE {
+            self.remove(self.oldest);
+            self.evicted += 1;
+        }
+    }
+
+    fn remove(&mut self, key: u32) {
+        self.unlink(key);
+        let room = self.slab.remove(key as usize);
+        if let Ok(entry) = self.index.find_entry(room.name.hash(), |known| *known == key) {
+            entry.remove();
+        }
+    }
+
+    fn refresh(&mut self, key: u32) {
+        if self.newest != key && self.get(key).is_some_and(|room| room.is_listed) {
+            self.unlink(key);
+            self.link(key);
+        }
+    }
+
+    /// Puts a room without members at the new end of the list.
+    fn link(&mut self, key: u32) {
+        let newest = self.newest;
+        let Some(room) = self.get_mut(key) else { return };
+        if std::mem::replace(&mut room.is_listed, true) {
+            return;
+        }
+        (room.newer, room.older) = (NONE, newest);
+        match self.get_mut(newest) {
+            Some(next) => next.newer = key,
+            None => self.oldest = key,
+        }
+        self.newest = key;
+    }
+
+    fn unlink(&mut self, key: u32) {
+        let Some(room) = self.get_mut(key) else { return };
+        if !std::mem::replace(&mut room.is_listed, false) {
+            return;
+        }
+        let (newer, older) = (room.newer, room.older);
+        match self.get_mut(newer) {
+            Some(room) => room.older = older,
+            None => self.newest = older,
+        }
+        match self.get_mut(older) {
+            Some(room) => room.newer = newer,
+            None => self.oldest = newer,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::room::name::hash;
+
+    fn touch(rooms: &mut Rooms, name: &str) -> u32 {
+        rooms.touch(hash(name), name)
+    }
+
+    #[test]
+    fn the_room_without_members_published_longest_ago_is_forgotten() {
+        let mut rooms = Rooms::new(3);
+        let kept = touch(&mut rooms, "trade:A");
+        rooms.join(kept, 0);
+        touch(&mut rooms, "trade:B");
+        touch(&mut rooms, "trade:C");
+        touch(&mut rooms, "trade:B");
+        touch(&mut rooms, "trade:D");
+        let known = |rooms: &Rooms, name: &str| rooms.find(hash(name), name).is_some();
+        assert!(known(&rooms, "trade:A") && known(&rooms, "trade:B") && known(&rooms, "trade:D"));
+        assert!(!known(&rooms, "trade:C"));
+        rooms.leave(kept, 0);
+        touch(&mut rooms, "trade:E");
+        assert!(!known(&rooms, "trade:B"));
+        assert_eq!((rooms.len(), rooms.evicted()), (3, 2));
+    }
+}
