@@ -62,7 +62,11 @@ impl Stream for mio::net::TcpStream {
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
-        self.shutdown(Shutdown::Write)
+        match self.shutdown(Shutdown::Write) {
+            // The peer has reset the connection: there is no one left to tell.
+            Err(error) if error.kind() == ErrorKind::NotConnected => Ok(()),
+            result => result,
+        }
     }
 }
 
@@ -119,14 +123,14 @@ impl Default for WriteScratch {
 pub enum Read<'a> {
     /// Plaintext, to be used up before the scratch is used again.
     Data {
-        /// May be empty when `more` is set: TLS records were handled that carried no data.
+        /// May be empty: what arrived was part of a TLS record, or of the handshake.
         bytes: &'a mut [u8],
         /// The socket was not drained, or the end is already known: read again, now or in the next turn, because
         /// the poll will not report this connection again. When it is not set, read again only if the poll event
         /// said that the peer has closed: that event will not come a second time either.
         more: bool,
     },
-    /// Nothing for now; the poll will report when there is.
+    /// The socket is drained and still open; the poll will report when there is more.
     Blocked,
     /// The peer will send nothing more. It may still read what is written. Once given, it is given again.
     Closed,
@@ -153,8 +157,9 @@ pub enum Flush {
 
 /// A connection's bytes: plain or TLS.
 ///
-/// Errors are those of the socket, but for the kind `InvalidData`: then TLS failed, the text says why, the peer
-/// was sent an alert if the protocol provides one, and the connection is of no further use.
+/// Errors are those of the socket, but for the kind `InvalidData`: then TLS failed, the text says why, and the peer
+/// was sent an alert if the protocol provides one. Such a connection is of no further use, but it may linger so that
+/// the alert is not lost: [`shutdown_write`](Transport::shutdown_write) works, and what is read is thrown away.
 pub enum Transport<S: Stream> {
     /// The bytes go as they are.
     Plain(S),

@@ -4,8 +4,11 @@
 //! It must not know what the plaintext means. Certificates and keys are read in [`config`](TlsConfig).
 
 mod config;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, ErrorKind, IoSlice};
+use std::mem;
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
@@ -33,9 +36,10 @@ enum Phase {
     Open,
     /// The peer has sent `close_notify`; we may still write.
     PeerClosed,
-    /// We have sent `close_notify`. rustls gets no more bytes: it would have nothing to answer with.
+    /// We have sent `close_notify`. rustls gets no more bytes: it may answer an error with an alert, but not after
+    /// its last one.
     Closing,
-    /// TLS failed.
+    /// TLS failed. Here too rustls gets no more bytes.
     Failed,
 }
 
@@ -70,10 +74,8 @@ impl<S: Stream> TlsSession<S> {
 
     /// See [`Transport::read`](super::transport::Transport::read).
     pub(super) fn read<'a>(&mut self, scratch: &'a mut ReadScratch) -> io::Result<Read<'a>> {
-        match self.phase {
-            Phase::Open | Phase::Closing => {}
-            Phase::PeerClosed => return Ok(Read::Closed),
-            Phase::Failed => return Err(already_failed()),
+        if self.phase == Phase::PeerClosed {
+            return Ok(Read::Closed);
         }
         let ReadScratch { ciphertext, plaintext } = scratch;
         let kept = self.unfinished.len();
@@ -88,14 +90,15 @@ impl<S: Stream> TlsSession<S> {
         let filled = kept + count;
         let more = filled == ciphertext.len();
         let decrypted = match self.phase {
-            Phase::Closing => 0,
+            Phase::Closing | Phase::Failed => 0,
             _ => self.receive(&mut ciphertext[..filled], plaintext)?,
         };
-        if decrypted > 0 || more {
-            let more = more || self.phase == Phase::PeerClosed;
-            return Ok(Read::Data { bytes: &mut plaintext[..decrypted], more });
+        match self.phase {
+            Phase::PeerClosed if decrypted == 0 => Ok(Read::Closed),
+            // The next read gives the end, whatever the socket has to say.
+            Phase::PeerClosed => Ok(Read::Data { bytes: &mut plaintext[..decrypted], more: true }),
+            _ => Ok(Read::Data { bytes: &mut plaintext[..decrypted], more }),
         }
-        Ok(if self.phase == Phase::PeerClosed { Read::Closed } else { Read::Blocked })
     }
 
     /// Handles all records in `ciphertext`, answers what is to be answered, and keeps what is unfinished. Gives the
@@ -140,7 +143,10 @@ impl<S: Stream> TlsSession<S> {
             match step {
                 Step::Again => {}
                 Step::Stop => break,
-                Step::Fail(error) => return Err(self.fail(&mut ciphertext[used..], error)),
+                Step::Fail(error) => {
+                    let text = describe(&error, self.handshaking());
+                    return Err(self.fail(&mut ciphertext[used..], text));
+                }
             }
         }
         self.keep_unfinished(&ciphertext[used..])?;
@@ -179,7 +185,7 @@ impl<S: Stream> TlsSession<S> {
         match self.phase {
             Phase::Open | Phase::PeerClosed => {}
             Phase::Closing => return Err(ErrorKind::BrokenPipe.into()),
-            Phase::Failed => return Err(already_failed()),
+            Phase::Failed => return Err(failure("TLS has failed before on this connection".to_owned())),
         }
         if self.handshaking() || self.flush()? == Flush::Blocked {
             return Ok(Written { taken: 0, blocked: true });
@@ -201,10 +207,11 @@ impl<S: Stream> TlsSession<S> {
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
                     let result = action(&mut traffic);
                     self.unfinished.drain(..discard);
-                    // rustls refuses to wear a key out; before TLS 1.3 there is no way to a fresh one.
                     return result.map_err(|error| {
-                        self.phase = Phase::Failed;
-                        failure(format!("TLS: {error}; the client has to connect again"))
+                        // rustls refuses to wear a key out; before TLS 1.3 there is no way to a fresh one.
+                        let text = format!("TLS: {error}; the client has to connect again");
+                        let mut rest = mem::take(&mut self.unfinished);
+                        self.fail(&mut rest, text)
                     });
                 }
                 Ok(ConnectionState::EncodeTlsData(mut record)) => {
@@ -212,14 +219,15 @@ impl<S: Stream> TlsSession<S> {
                 }
                 Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
                 Ok(ConnectionState::PeerClosed) => self.phase = Phase::PeerClosed,
-                // `receive` has used up every whole record.
+                // `receive` has used up every whole record, so rustls has no other state to be in.
                 Ok(_) => {
                     self.phase = Phase::Failed;
                     return Err(failure("TLS: out of step with rustls".to_owned()));
                 }
                 Err(error) => {
-                    let mut rest = std::mem::take(&mut self.unfinished);
-                    return Err(self.fail(&mut rest[discard..], error));
+                    let text = describe(&error, self.handshaking());
+                    let mut rest = mem::take(&mut self.unfinished);
+                    return Err(self.fail(&mut rest[discard..], text));
                 }
             }
             self.unfinished.drain(..discard);
@@ -311,9 +319,8 @@ impl<S: Stream> TlsSession<S> {
         &mut self.stream
     }
 
-    /// Ends the session because of `error`, and sends the alert that rustls has made of it.
-    fn fail(&mut self, ciphertext: &mut [u8], error: Error) -> io::Error {
-        let text = describe(&error, self.handshaking());
+    /// Ends the session for the reason in `text`, and sends the alert that rustls has made of it.
+    fn fail(&mut self, ciphertext: &mut [u8], text: String) -> io::Error {
         self.phase = Phase::Failed;
         self.unfinished = Vec::new();
         // Only while there is an alert to take: a further step would have rustls read the bad bytes again.
@@ -398,10 +405,6 @@ fn encrypt(
 /// An error of TLS itself, as opposed to one of the socket.
 fn failure(text: String) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, text)
-}
-
-fn already_failed() -> io::Error {
-    failure("TLS has failed before on this connection".to_owned())
 }
 
 /// Says what went wrong in words for a log.

@@ -104,7 +104,7 @@ fn openssl_speaks_and_renews_keys() {
         let mut output = BufReader::new(client.0.stdout.take().unwrap()).lines();
         let mut remarks = BufReader::new(client.0.stderr.take().unwrap()).lines();
         for line in lines {
-            writeln!(input, "{line}").unwrap();
+            input.write_all(format!("{line}\n").as_bytes()).unwrap();
             if line == "K" {
                 assert!(remarks.any(|remark| remark.unwrap() == "KEYUPDATE"));
             } else {

@@ -169,6 +169,22 @@ fn half_a_close_leaves_the_other_half_open() {
 }
 
 #[test]
+fn an_end_right_behind_part_of_a_record_is_seen() {
+    let certificates = Certificates::new();
+    for tls in [Some(certificates.server()), None] {
+        let (server, mut client) = Server::start_after(tls.as_ref(), |address| {
+            let mut client = connect(address);
+            client.write_all(&[22, 3, 1]).unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+            client
+        });
+        client.read_to_end(&mut Vec::new()).unwrap();
+        let report = server.report();
+        assert!(report.error.is_none(), "{report:?}");
+    }
+}
+
+#[test]
 fn protocols_are_agreed_or_refused() {
     let certificates = Certificates::new();
     let config = certificates.server();

@@ -35,8 +35,14 @@ pub struct Server {
 impl Server {
     /// Serves one connection. `tls`: plain without.
     pub fn start(tls: Option<&TlsConfig>) -> Self {
+        Self::start_after(tls, |_| {}).0
+    }
+
+    /// The same, once `connect` has done its part: the server finds it all there.
+    pub fn start_after<C>(tls: Option<&TlsConfig>, connect: impl FnOnce(SocketAddr) -> C) -> (Self, C) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
+        let client = connect(address);
         let tls = tls.cloned();
         let thread = thread::spawn(move || {
             let (stream, _) = listener.accept().unwrap();
@@ -51,7 +57,7 @@ impl Server {
             echo.report.error = echo.run().err();
             echo.report
         });
-        Self { address, thread }
+        (Self { address, thread }, client)
     }
 
     /// Waits for the connection's end.
