@@ -2,6 +2,7 @@
 
 pub mod audience;
 pub mod auth;
+pub mod cli;
 pub mod close;
 pub mod config;
 pub mod limits;
