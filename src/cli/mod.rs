@@ -3,7 +3,12 @@
 //! `spec/operations.md` lists the commands. Exit codes: 0, 1 for a failure at run time, 2 for wrong usage or
 //! configuration. Together with `broker` this is the only reader of the whole configuration. Rank 5.
 
+mod demo;
+mod dev;
+mod logging;
+mod notify;
 mod publish;
+mod serve;
 mod token;
 
 use std::fmt::Display;
@@ -27,6 +32,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Runs the broker.
+    Serve(serve::Arguments),
     /// Validates a configuration and prints it with all defaults, secrets masked.
     CheckConfig {
         /// The configuration file.
@@ -51,11 +58,16 @@ impl Failure {
     fn usage(message: impl Display) -> Failure {
         Failure::Usage(message.to_string())
     }
+
+    fn run(message: impl Display) -> Failure {
+        Failure::Run(message.to_string())
+    }
 }
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
+        Command::Serve(arguments) => serve::run(&arguments),
         Command::CheckConfig { file } => check_config(file),
         Command::Token(arguments) => token::run(&arguments),
         Command::Publish(arguments) => publish::run(&arguments),
