@@ -4,6 +4,7 @@ pub mod admin;
 pub mod app;
 pub mod audience;
 pub mod auth;
+pub mod cli;
 pub mod close;
 pub mod config;
 pub mod limits;

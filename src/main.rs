@@ -1,3 +1,7 @@
 //! The `fanfare` program; everything of it is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    fanfare::cli::main()
+}

@@ -127,21 +127,21 @@ impl Default for StoreSettings {
 
 /// Which apps are served (`[apps]`).
 #[derive(Clone, Debug, PartialEq)]
-pub struct AppSettings {
+pub struct Apps {
     /// On or off, in the order of [`App::ALL`].
     pub on: [bool; App::COUNT],
 }
 
-impl AppSettings {
+impl Apps {
     /// Whether the app's endpoints are served.
     pub const fn is_on(&self, app: App) -> bool {
         self.on[app.index()]
     }
 }
 
-impl Default for AppSettings {
-    fn default() -> AppSettings {
-        AppSettings { on: [true; App::COUNT] }
+impl Default for Apps {
+    fn default() -> Apps {
+        Apps { on: [true; App::COUNT] }
     }
 }
 

@@ -246,6 +246,23 @@ fn what_is_no_token_is_refused_without_repeating_it() {
     }
 }
 
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_it_panic_or_gets_in(text in ".{0,200}", header in "[ -~]{0,40}", payload in "[ -~]{0,60}") {
+        let verifier = verifier();
+        proptest::prop_assert!(verifier.verify(&text, NOW).is_err());
+        let [header, payload] = [header, payload].map(|part| URL_SAFE_NO_PAD.encode(part));
+        let token = format!("{header}.{payload}.AAAA");
+        proptest::prop_assert!(verifier.verify(&token, NOW).is_err());
+    }
+
+    #[test]
+    fn no_signed_claims_make_it_panic(sub in ".{0,140}", exp: f64, nbf: i64, odd in "[ -~]{0,20}") {
+        let claims = but(json!({"sub": sub, "exp": exp, "nbf": nbf, "rooms": [odd], "roles": odd, "aud": nbf}));
+        let _ = verifier().verify(&hs256(&claims), NOW);
+    }
+}
+
 #[test]
 fn the_header_cannot_choose_an_algorithm_that_no_key_has() {
     let verifier = verifier();

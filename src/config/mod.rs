@@ -21,8 +21,8 @@ pub use load::{Flag, Sources};
 
 use crate::limits::{AddressRange, Limits};
 use crate::settings::{
-    AdminSettings, AppSettings, AuthSettings, DrainSettings, Fanout, FilterSettings, IngestSettings,
-    Liveness, LogSettings, OpenApiSettings, RoomPrefix, SocketIo, StoreSettings, TlsSettings,
+    AdminSettings, Apps, AuthSettings, DrainSettings, Fanout, FilterSettings, IngestSettings, Liveness,
+    LogSettings, OpenApiSettings, RoomPrefix, SocketIo, StoreSettings, TlsSettings,
 };
 
 /// Everything an operator can set, valid as a whole.
@@ -47,7 +47,7 @@ pub struct Config {
     /// The database.
     pub store: StoreSettings,
     /// Which apps are served.
-    pub apps: AppSettings,
+    pub apps: Apps,
     /// Keys and rules for tokens.
     pub auth: AuthSettings,
     /// The limits.
@@ -80,7 +80,7 @@ impl Default for Config {
             ingest: IngestSettings::default(),
             admin: AdminSettings::default(),
             store: StoreSettings::default(),
-            apps: AppSettings::default(),
+            apps: Apps::default(),
             auth: AuthSettings::default(),
             limits: Limits::default(),
             liveness: Liveness::default(),
