@@ -1,9 +1,11 @@
 //! fanfare: one process that fans live events out to very many clients.
 
+pub mod accept;
 pub mod admin;
 pub mod app;
 pub mod audience;
 pub mod auth;
+pub mod broker;
 pub mod cli;
 pub mod close;
 pub mod config;

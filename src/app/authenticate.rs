@@ -13,9 +13,11 @@ impl Session {
         }
         match self.state {
             State::Account(_) => {
-                let text = context
-                    .out
-                    .write(|out| Object::write(out, |message| drop(message.put("type", "tokenExpired"))));
+                let text = context.out.write(|out| {
+                    Object::write(out, |message| {
+                        message.put("type", "tokenExpired");
+                    })
+                });
                 context.out.push(Output::Reply(text));
             }
             State::Market => context.out.reply(self.wire(), context.now, "token_expired", |_| {}),

@@ -12,7 +12,7 @@ use crate::close::{CloseReason, ErrorCode};
 use crate::limits::{NAME_BYTES, PRESENCE_USERS};
 use crate::proto::json::Raw;
 use crate::room::name::RoomName;
-use crate::room::pattern::{Access, Policy, Row};
+use crate::room::pattern::{Policy, Row};
 use crate::room::publication::{Draft, EventType, Publication, Target};
 use crate::time;
 
@@ -132,8 +132,7 @@ impl Session {
     ) -> Result<(), Refused> {
         let (name, row) = self.room(name, context)?;
         let policy = row.policy;
-        let confirmation =
-            context.out.compose(Wire::Native, context.now, answer, |data| fill(&name, data));
+        let confirmation = context.out.compose(Wire::Native, context.now, answer, |data| fill(&name, data));
         context.out.push(match self.is_personal(&name) {
             true => Output::Personal { on: true, confirmation },
             false => Output::Join {
@@ -152,7 +151,9 @@ impl Session {
 
     fn join_room(&self, data: Raw<'_>, context: &mut Context<'_>) -> Result<(), Refused> {
         let name = room_field(data)?;
-        let fill = |name: &str, data: &mut Object<'_>| drop(data.put("room", name));
+        let fill = |name: &str, data: &mut Object<'_>| {
+            data.put("room", name);
+        };
         self.join(&name, "join_room", "room_joined", fill, context)
     }
 
@@ -163,9 +164,9 @@ impl Session {
             .patterns
             .typed(&name, self.own())
             .ok_or((ErrorCode::RoomNotFound, "no such room: check its name"))?;
-        let confirmation = context
-            .out
-            .compose(Wire::Native, context.now, "room_left", |data| drop(data.put("room", &*name)));
+        let confirmation = context.out.compose(Wire::Native, context.now, "room_left", |data| {
+            data.put("room", &*name);
+        });
         self.leave(&name, confirmation, context);
         Ok(())
     }
@@ -193,9 +194,9 @@ impl Session {
                 kinds.push(kind);
             }
         }
-        let confirmation = context
-            .out
-            .compose(Wire::Native, context.now, "subscribed", |data| drop(data.raw("types", types)));
+        let confirmation = context.out.compose(Wire::Native, context.now, "subscribed", |data| {
+            data.raw("types", types);
+        });
         let rooms = kinds
             .into_iter()
             .map(|kind| Joining { room: kind.room(self.user.id()), policy: Policy::Every })
@@ -218,7 +219,9 @@ impl Session {
             _ => "data.symbol is missing: name a symbol, for example BTC-USDC",
         };
         let symbol = string(data, field).ok_or((ErrorCode::InvalidMessage, missing))?;
-        let fill = |_: &str, data: &mut Object<'_>| drop(data.put(field, &*symbol));
+        let fill = |_: &str, data: &mut Object<'_>| {
+            data.put(field, &*symbol);
+        };
         self.join(&format!("{prefix}:{symbol}"), event, answer, fill, context)
     }
 
@@ -230,7 +233,9 @@ impl Session {
         context: &mut Context<'_>,
     ) -> Result<(), Refused> {
         let own = self.own().ok_or((ErrorCode::AuthRequired, "connect with a token to have a portfolio"))?;
-        let fill = |_: &str, data: &mut Object<'_>| drop(data.put("userId", own));
+        let fill = |_: &str, data: &mut Object<'_>| {
+            data.put("userId", own);
+        };
         self.join(&format!("{prefix}:{own}"), event, answer, fill, context)
     }
 
@@ -283,6 +288,7 @@ impl Session {
         if !speaks {
             return Err((ErrorCode::AccessDenied, "clients cannot send messages to this room"));
         }
+        let (is_user, policy) = (row.prefix() == "user", row.policy);
         let now = context.now;
         let text = context.out.write(|out| {
             Object::write(out, |data| {
@@ -292,7 +298,6 @@ impl Session {
                     .put("timestamp", time::millis(now.unix_ms()));
             });
         });
-        let is_user = row.access == Access::Owner && row.prefix() == "user";
         let publication = self.draft(
             match is_user {
                 true => Target::User,
@@ -302,7 +307,7 @@ impl Session {
                 true => &name["user:".len()..],
                 false => &name,
             },
-            row.policy,
+            policy,
             "\"room_message\"",
             context.out.text(&text),
             now,
@@ -322,9 +327,7 @@ impl Session {
         let now = context.now;
         let text = context.out.write(|out| {
             Object::write(out, |data| {
-                data.put("from", own)
-                    .raw("message", message)
-                    .put("timestamp", time::millis(now.unix_ms()));
+                data.put("from", own).raw("message", message).put("timestamp", time::millis(now.unix_ms()));
             });
         });
         let data = context.out.text(&text);

@@ -290,11 +290,6 @@ impl Session {
     fn invalid(&self, context: &mut Context<'_>, message: &str, event: Option<&str>) {
         self.refuse(context, ErrorCode::InvalidMessage, message, event, None);
     }
-
-    /// What the token says about the user's name.
-    fn username(&self) -> Option<&str> {
-        self.details.as_ref().and_then(|details| details.username.as_deref())
-    }
 }
 
 /// A string member, or `None` where it is missing or something else.

@@ -54,13 +54,24 @@ impl RoomGrant {
     }
 }
 
+impl Details {
+    /// What [`Identity::may_join`] says, for who keeps only the details.
+    pub fn may_join(&self, room: &str) -> bool {
+        self.admin || self.rooms.iter().any(|grant| grant.opens(room))
+    }
+
+    /// The roles that mean something here, as the claim names them.
+    pub fn roles(&self) -> Vec<&'static str> {
+        let roles = [(self.agent, "agent"), (self.admin, "admin")];
+        roles.into_iter().filter(|(has, _)| *has).map(|(_, name)| name).collect()
+    }
+}
+
 impl Identity {
     /// Whether the token itself opens the room: by its `rooms` claim or the role `admin`. What every user may
     /// join, and a user's own rooms, are not its business.
     pub fn may_join(&self, room: &str) -> bool {
-        self.details
-            .as_ref()
-            .is_some_and(|details| details.admin || details.rooms.iter().any(|grant| grant.opens(room)))
+        self.details.as_ref().is_some_and(|details| details.may_join(room))
     }
 
     /// Whether the roles name `admin`.

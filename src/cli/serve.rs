@@ -157,7 +157,7 @@ impl Running {
     fn read_again(&mut self) -> Result<Vec<String>, Failure> {
         let (config, kept) = self.config.reload(&self.sources).map_err(Failure::usage)?;
         let verifier = keys(&config, &self.sources)?;
-        self.broker.reload(config.clone(), verifier);
+        self.broker.reload(&config, verifier);
         self.log.set_level(config.log.level);
         self.config = config;
         Ok(kept)

@@ -1,6 +1,6 @@
 //! The name of a room, hashed once.
 
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
 /// Hashes a name. The seeds are random for each process, so that nobody outside can choose

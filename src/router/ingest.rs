@@ -33,7 +33,8 @@ impl Router {
             }
         }
         // A publisher that spoke through all of the budget goes behind those that had to wait.
-        left.rotate_left(usize::from(left.len() > 1));
+        let shift = usize::from(left.len() > 1);
+        left.rotate_left(shift);
         for key in left {
             self.make_ready(key);
         }
@@ -62,7 +63,10 @@ impl Router {
                 Err(_) => break true,
             }
         };
-        if publisher.is_over && publisher.splitter.is_mid_line() && matches!(publisher.source, Source::Socket(_)) {
+        if publisher.is_over
+            && publisher.splitter.is_mid_line()
+            && matches!(publisher.source, Source::Socket(_))
+        {
             self.count(IngestResult::Truncated);
             publisher.splitter = ingest::Splitter::new(self.settings.max_line);
         }
@@ -175,7 +179,8 @@ impl Router {
                 for event in events {
                     let entry = (Box::from(&*event), app);
                     // Bounded: a publisher that asks again and again only repeats itself or is cut off here.
-                    if publisher.listens.len() < ingest::LISTEN_EVENTS && !publisher.listens.contains(&entry) {
+                    if publisher.listens.len() < ingest::LISTEN_EVENTS && !publisher.listens.contains(&entry)
+                    {
                         publisher.listens.push(entry);
                     }
                 }

@@ -21,7 +21,7 @@ use mio::net::TcpListener;
 use mio::{Interest, Registry, Token};
 use slab::Slab;
 
-use crate::limits::{NAME_BYTES, Limits};
+use crate::limits::{Limits, NAME_BYTES};
 use crate::mailbox::{Forward, ToRouter, ToShard};
 use crate::metrics::{RouterMetrics, ShardMetrics};
 use crate::proto::ingest::reply::{self, Received};

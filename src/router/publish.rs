@@ -121,7 +121,8 @@ impl Router {
 
     fn route_to_room<'a>(&mut self, name: &'a str, line: &Publish<'_>) -> Result<Route<'a>, Refused> {
         let row = self.settings.patterns.row(name).ok_or_else(|| {
-            let message = "no such room prefix: use one of those in the documentation, or add it as [[rooms]]";
+            let message =
+                "no such room prefix: use one of those in the documentation, or add it as [[rooms]]";
             (ErrorCode::RoomNotFound, message.into())
         })?;
         let (policy, is_public) = (row.policy, row.access != Access::Owner);
@@ -152,7 +153,8 @@ impl Router {
         let key = line.key.as_deref().unwrap_or(line.event.text());
         let has_room = self.rooms.get(room).is_none_or(|room| room.latest.has_room(key, limit));
         has_room.then_some(()).ok_or_else(|| {
-            let message = format!("the room has {limit} keys already: use fewer, or raise limits.keys_per_room");
+            let message =
+                format!("the room has {limit} keys already: use fewer, or raise limits.keys_per_room");
             (ErrorCode::RateLimited, message.into())
         })
     }
@@ -188,7 +190,8 @@ impl Router {
             };
         }
         let alerts = self.interested(self.types[EventType::SystemAlerts as usize].clone());
-        let (also, interest) = alerts.map_or((None, Interest::default()), |(name, interest)| (Some(name), interest));
+        let (also, interest) =
+            alerts.map_or((None, Interest::default()), |(name, interest)| (Some(name), interest));
         Route { target: Target::Room, name: "", policy: Policy::Every, room, also, interest }
     }
 
@@ -216,7 +219,7 @@ impl Router {
     }
 
     /// What a client publishes: to a user, or to a room it may speak in.
-    pub(super) fn publish_from_client(&mut self, publication: Publication, post: &mut impl Post) {
+    pub(super) fn publish_from_client(&mut self, mut publication: Publication, post: &mut impl Post) {
         let (room, also, interest) = match publication.target {
             Target::User => {
                 let route = self.route_to_user(publication.name());
@@ -231,7 +234,7 @@ impl Router {
         if let Some(room) = self.rooms.get_mut(room) {
             room.offset += 1;
         }
-        let publication = Publication { also, ..publication };
+        publication.also = also;
         if !interest.is_empty() {
             self.post(publication, room, interest, post);
         }
@@ -242,9 +245,7 @@ impl Router {
         let Some((room, interest)) = self.interested(RoomName::presence(user)) else { return };
         let mut data = Vec::new();
         Object::write(&mut data, |data| {
-            data.put("userId", user)
-                .put("online", online)
-                .put("timestamp", time::millis(now.unix_ms()));
+            data.put("userId", user).put("online", online).put("timestamp", time::millis(now.unix_ms()));
         });
         let draft = Draft {
             target: Target::Room,

@@ -84,10 +84,13 @@ impl<N: Net> Shard<N> {
     ) -> Result<Admitted<'a>, Refusal> {
         let not_found =
             || Refusal::new(404, ErrorCode::NotFound, "there is nothing at this path", Rejection::NotFound);
-        let app =
-            route(request).filter(|app| self.settings.apps[app.index()]).ok_or_else(not_found)?;
+        let app = route(request).filter(|app| self.settings.apps[app.index()]).ok_or_else(not_found)?;
         let (peer, is_proxy, is_surplus) = match self.conns.get(key) {
-            Some(conn) => (conn.peer, self.settings.trusted_proxies.iter().any(|range| range.contains(conn.peer)), conn.is_surplus),
+            Some(conn) => (
+                conn.peer,
+                self.settings.trusted_proxies.iter().any(|range| range.contains(conn.peer)),
+                conn.is_surplus,
+            ),
             None => return Err(not_found()),
         };
         let host = request.header("x-forwarded-host").filter(|_| is_proxy);
@@ -146,12 +149,7 @@ impl<N: Net> Shard<N> {
             })
     }
 
-    fn count_user(
-        &self,
-        app: App,
-        identity: Option<&Identity>,
-        now: Now,
-    ) -> Result<Arc<User>, Refusal> {
+    fn count_user(&self, app: App, identity: Option<&Identity>, now: Now) -> Result<Arc<User>, Refusal> {
         let Some(identity) = identity else { return Ok(User::anonymous()) };
         let limits = &self.settings.limits;
         let limits =

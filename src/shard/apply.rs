@@ -103,8 +103,7 @@ impl<N: Net> Shard<N> {
         // The router answers joins in the order they were asked for, so the confirmation waits for the last of them.
         let mut last: Option<(u64, u32)> = None;
         for joining in rooms {
-            let room =
-                self.rooms.find_or_join(self.id, &joining.room, joining.policy, &mut self.outgoing);
+            let room = self.rooms.find_or_join(self.id, &joining.room, joining.policy, &mut self.outgoing);
             match self.rooms.get_mut(room).map(|room| &mut room.state) {
                 Some(RoomState::Joining { order, waiting }) => {
                     waiting.push(Waiting { client: id, join: true, confirmation: None });
@@ -147,7 +146,9 @@ impl<N: Net> Shard<N> {
             return;
         };
         for wish in waiting {
-            let Some(client) = self.clients.get_if(wish.client.slot, wish.client.generation) else { continue };
+            let Some(client) = self.clients.get_if(wish.client.slot, wish.client.generation) else {
+                continue;
+            };
             client.joining -= u32::from(wish.join);
             if client.closing.is_some() {
                 continue;
@@ -224,7 +225,8 @@ impl<N: Net> Shard<N> {
         let Some(room) = self.rooms.find(name.hash(), name.as_str()) else {
             return self.reply(slot, confirmation);
         };
-        if let Some(RoomState::Joining { waiting, .. }) = self.rooms.get_mut(room).map(|room| &mut room.state) {
+        if let Some(RoomState::Joining { waiting, .. }) = self.rooms.get_mut(room).map(|room| &mut room.state)
+        {
             let text = Some(self.outputs.text(confirmation).into());
             waiting.push(Waiting { client: id, join: false, confirmation: text });
             return;

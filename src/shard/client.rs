@@ -6,7 +6,6 @@ use hashbrown::HashTable;
 
 use crate::app::Session;
 use crate::audience::Wire;
-use crate::close::CloseReason;
 use crate::room::members::Membership;
 use crate::shard::outbox::{Backlog, Queue};
 use crate::shard::slots::Slots;
@@ -40,16 +39,8 @@ pub struct Client {
     pub ping_sent: Tick,
     /// Its state machine.
     pub session: Session,
-    /// It is being closed: what is queued goes out, nothing more comes in.
-    pub closing: Option<Closing>,
-}
-
-/// The end of a client, while its last bytes go out.
-pub struct Closing {
-    /// Why.
-    pub reason: CloseReason,
-    /// When it is over even if they have not.
-    pub until: Tick,
+    /// It is being closed: what is queued goes out, nothing more comes in. When it is over even if not all went out.
+    pub closing: Option<Tick>,
 }
 
 /// The users of a shard: each the head of a list through its clients.
@@ -73,11 +64,8 @@ impl LocalUsers {
     pub fn insert(&mut self, clients: &mut Slots<Client>, slot: u32) -> bool {
         let Some(client) = clients.get_mut(slot) else { return false };
         let user = Arc::clone(client.session.user());
-        let entry = self.table.entry(
-            user.hash(),
-            |known| known.user.id() == user.id(),
-            |known| known.user.hash(),
-        );
+        let entry =
+            self.table.entry(user.hash(), |known| known.user.id() == user.id(), |known| known.user.hash());
         match entry {
             hashbrown::hash_table::Entry::Occupied(mut known) => {
                 client.next_of_user = known.get().first;
@@ -116,10 +104,5 @@ impl LocalUsers {
             at = before.next_of_user;
         }
         false
-    }
-
-    /// Users with a client here.
-    pub fn len(&self) -> usize {
-        self.table.len()
     }
 }

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use crate::proto::ws::Decoder;
-use crate::transport::{Stream, Transport};
 use crate::shard::wheel::Tick;
+use crate::transport::{Stream, Transport};
 
 /// One socket.
 pub struct Conn<S: Stream> {

@@ -193,7 +193,6 @@ impl<N: Net> Shard<N> {
             bytes: Rc::new(frames),
             policy: Policy::Latest,
             events: Rc::new(events.to_vec()),
-            frames: events.len() as u32,
         });
         self.fanout.push(client, slot, Chunk::Batch(batch), &self.metrics);
     }
@@ -369,7 +368,6 @@ impl Delivery<'_> {
                 bytes: Rc::new(bytes),
                 policy: batch.policy,
                 events: Rc::clone(&events),
-                frames: batch.frames,
             });
             let mut members = 0;
             for room in [batch.room, batch.also] {
@@ -404,7 +402,8 @@ impl Delivery<'_> {
             for group in room.members.groups().iter().filter(|group| is_for(publication.app, group)) {
                 for slot in &group.clients {
                     let Some(client) = self.clients.get_mut(*slot) else { continue };
-                    count += to_client(self.fanout, self.metrics, client, *slot, publication, stamp, &mut frames);
+                    count +=
+                        to_client(self.fanout, self.metrics, client, *slot, publication, stamp, &mut frames);
                 }
             }
         }

@@ -8,7 +8,6 @@ use crate::audience::TransportKind;
 use crate::close::CloseReason;
 use crate::mailbox::ToRouter;
 use crate::proto::ws;
-use crate::shard::client::Closing;
 use crate::shard::conn::Phase;
 use crate::shard::wheel::{self, Tick};
 use crate::shard::{Net, Shard};
@@ -52,7 +51,7 @@ impl<N: Net> Shard<N> {
             self.input(slot, Input::Closing(&reason), now);
         }
         self.push_frames(slot, |out| ws::write_close(out, reason.code(), reason.text()));
-        self.begin_end(slot, reason, now);
+        self.begin_end(slot, &reason, now);
     }
 
     /// The client closes: its close frame is answered (RFC 6455 §5.5.1).
@@ -62,16 +61,16 @@ impl<N: Net> Shard<N> {
             Some(code) => ws::write_close(out, code, ""),
             None => ws::write_close(out, CloseReason::ClientClosed.code(), ""),
         });
-        self.begin_end(slot, CloseReason::ClientClosed, now);
+        self.begin_end(slot, &CloseReason::ClientClosed, now);
     }
 
     /// Takes the client out of everything; only its last bytes are still to go out.
-    fn begin_end(&mut self, slot: u32, reason: CloseReason, now: Now) {
-        self.log_end(slot, &reason, now);
-        self.depart(slot, &reason);
+    fn begin_end(&mut self, slot: u32, reason: &CloseReason, now: Now) {
+        self.log_end(slot, reason, now);
+        self.depart(slot, reason);
         let Some(client) = self.clients.get_mut(slot) else { return };
         let key = client.conn;
-        client.closing = Some(Closing { reason, until: wheel::tick(now.mono) + wheel::ticks(LAST_BYTES) });
+        client.closing = Some(wheel::tick(now.mono) + wheel::ticks(LAST_BYTES));
         self.arm(key, now);
     }
 

@@ -7,9 +7,9 @@ use crate::close::CloseReason;
 use crate::shard::client::Client;
 use crate::shard::conn::Conn;
 use crate::shard::outbox::{Backlog, Chunk, Queue};
-use crate::transport::{Flush, Stream, Transport, WriteScratch};
 use crate::shard::{Net, Shard};
 use crate::time::Now;
+use crate::transport::{Flush, Stream, Transport, WriteScratch};
 
 /// Small frames are gathered into one buffer up to this: a copy beats handing the kernel many small slices.
 const GATHER_BYTES: usize = 64 * 1024;
@@ -254,7 +254,11 @@ impl Writer<'_> {
 
     /// Writes until the backlog is empty, `true`, or the socket is full. The first write takes all that is queued
     /// up to a bound, newest values included; there is a second one only for a longer backlog.
-    fn drain_backlog<S: Stream>(&mut self, conn: &mut Conn<S>, backlog: &mut Backlog) -> std::io::Result<bool> {
+    fn drain_backlog<S: Stream>(
+        &mut self,
+        conn: &mut Conn<S>,
+        backlog: &mut Backlog,
+    ) -> std::io::Result<bool> {
         if conn.transport.flush()? == Flush::Blocked {
             return Ok(false);
         }

@@ -40,7 +40,6 @@ use crate::shard::deliver::Fanout;
 use crate::shard::end::Drain;
 use crate::shard::rooms::LocalRooms;
 use crate::shard::slots::Slots;
-use crate::transport::{ReadScratch, Stream, WriteScratch};
 use crate::shard::wheel::Wheel;
 use crate::time::Now;
 use crate::transport::tls::TlsConfig;
@@ -198,5 +197,3 @@ impl LogLimit {
         Some(std::mem::take(&mut self.kept_back))
     }
 }
-//! One thread with one poll loop, and the clients it owns.
-

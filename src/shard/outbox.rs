@@ -27,8 +27,6 @@ pub struct Batch {
     pub policy: Policy,
     /// For `latest`: the event of each frame.
     pub events: Rc<Vec<Arc<Publication>>>,
-    /// How many frames there are.
-    pub frames: u32,
 }
 
 /// A part of what a client is to be sent this turn.
@@ -221,11 +219,8 @@ impl Backlog {
 
     /// Keeps the event as the newest of its room and key. Returns 1 if it took the place of an older one.
     pub fn mark(&mut self, event: &Arc<Publication>) -> u64 {
-        let entry = self.stale.entry(
-            event.slot_hash(),
-            |known| event.replaces(known),
-            |known| known.slot_hash(),
-        );
+        let entry =
+            self.stale.entry(event.slot_hash(), |known| event.replaces(known), |known| known.slot_hash());
         match entry {
             hashbrown::hash_table::Entry::Occupied(mut known) => {
                 if known.get().sequence < event.sequence {

@@ -6,7 +6,6 @@ use crate::metrics::{LimitKind, Rejection};
 use crate::proto::http::{self, HeadError};
 use crate::proto::ws::{self, Decoder, Message, Violation};
 use crate::shard::conn::Phase;
-use crate::transport::{Read, ReadScratch};
 use crate::shard::wheel;
 use crate::shard::{Net, Shard};
 use crate::time::Now;

@@ -115,9 +115,8 @@ impl LocalRooms {
             open_batch: NO_BATCH,
         });
         let slots = &self.slots;
-        self.index.insert_unique(name.hash(), slot, |slot| {
-            slots.get(*slot).map_or(0, |room| room.name.hash())
-        });
+        self.index
+            .insert_unique(name.hash(), slot, |slot| slots.get(*slot).map_or(0, |room| room.name.hash()));
         slot
     }
 

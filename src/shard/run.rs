@@ -16,9 +16,9 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use crate::limits::TURN_EVENTS;
 use crate::mailbox::{ToRouter, ToShard};
 use crate::router::{BodyResult, Post, Router, TOKENS};
+use crate::shard::flush::Flow;
 use crate::shard::turn::Command;
 use crate::shard::{Net, Shard};
-use crate::shard::flush::Flow;
 use crate::time::Now;
 use crate::transport::tls::TlsConfig;
 

@@ -46,7 +46,7 @@ impl<N: Net> Shard<N> {
             Phase::WebSocket { client, .. } => {
                 let client = self.clients.get(*client)?;
                 match &client.closing {
-                    Some(closing) => closing.until,
+                    Some(until) => *until,
                     None => self.liveness(client, conn.received).min(self.token_deadline(client, now)),
                 }
             }

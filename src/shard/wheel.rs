@@ -74,7 +74,9 @@ impl Wheel {
         if self.armed == 0 {
             return limit;
         }
-        (1..limit).find(|ahead| !self.buckets[(self.now + ahead) as usize % BUCKETS].is_empty()).unwrap_or(limit)
+        (1..limit)
+            .find(|ahead| !self.buckets[(self.now + ahead) as usize % BUCKETS].is_empty())
+            .unwrap_or(limit)
     }
 }
 

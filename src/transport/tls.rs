@@ -18,9 +18,7 @@ use rustls::unbuffered::{
 };
 use rustls::{Error, HandshakeKind, InvalidMessage, ProtocolVersion, ServerConfig};
 
-use super::{
-    Flush, RECORD_SIZE, Read, ReadScratch, Stream, TLS_WRITE_SIZE, WriteScratch, Written, written,
-};
+use super::{Flush, RECORD_SIZE, Read, ReadScratch, Stream, TLS_WRITE_SIZE, WriteScratch, Written, written};
 
 pub use config::{TlsConfig, TlsConfigError, TlsFiles, TlsService};
 

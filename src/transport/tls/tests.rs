@@ -15,8 +15,8 @@ use rustls::crypto::{CipherSuiteCommon, CryptoProvider};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{RootCertStore, ServerConfig, SupportedCipherSuite, Tls12CipherSuite, Tls13CipherSuite};
 
-use crate::shard::tls::TlsSession;
-use crate::shard::transport::{ReadScratch, Stream, WriteScratch};
+use crate::transport::tls::TlsSession;
+use crate::transport::{ReadScratch, Stream, WriteScratch};
 
 const RECORDS: u64 = 10;
 
