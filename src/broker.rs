@@ -80,13 +80,16 @@ impl<C> Mailbox<C> {
     }
 }
 
+/// A shard, and the latencies it recorded.
+type Recorded = (usize, Box<Latencies>);
+
 /// What the handles of a running broker share.
 struct Inner {
     shards: Vec<Mailbox<Command<TcpStream>>>,
     router: Mailbox<RouterCommand>,
     shard_metrics: Vec<Arc<ShardMetrics>>,
     router_metrics: Arc<RouterMetrics>,
-    latencies: (Sender<(usize, Box<Latencies>)>, Receiver<(usize, Box<Latencies>)>),
+    latencies: (Sender<Recorded>, Receiver<Recorded>),
     /// Whether a shard has been asked for its latencies and has not answered yet.
     asked: Vec<AtomicBool>,
     users: Arc<Users>,
@@ -177,7 +180,7 @@ impl Broker {
             let (control_sender, control) = bounded(CONTROL_LANE);
             let (data_sender, data) = bounded(DATA_LANE);
             let mut lanes = Vec::with_capacity(shards);
-            for id in 0..shards {
+            for (id, metrics) in shard_metrics.iter().enumerate() {
                 let (poll, shard_alarm) = new_poll()?;
                 let (sender, commands) = bounded(ACCEPT_QUEUE);
                 let (inbox_sender, inbox) = bounded::<ToShard>(LANE);
@@ -195,7 +198,7 @@ impl Broker {
                     router_waits,
                 };
                 mailboxes.push(Mailbox { commands: sender, alarm: shard_alarm.clone() });
-                let metrics = Arc::clone(&shard_metrics[id]);
+                let metrics = Arc::clone(metrics);
                 let (settings, common) = (Arc::clone(&settings), common.clone());
                 handles.push(spawn(&format!("shard-{id}"), move || {
                     let net = MioNet::new(&poll)?;

@@ -14,8 +14,8 @@ use std::io::{self, ErrorKind, IoSlice, Read as _, Write as _};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use fanfare::shard::tls::TlsConfig;
-use fanfare::shard::transport::{Read, ReadScratch, Stream, Transport, WriteScratch};
+use fanfare::transport::tls::TlsConfig;
+use fanfare::transport::{Read, ReadScratch, Stream, Transport, WriteScratch};
 use rustls::ClientConfig;
 use rustls::client::ClientConnection;
 use rustls::version::{TLS12, TLS13};

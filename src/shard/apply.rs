@@ -104,28 +104,25 @@ impl<N: Net> Shard<N> {
         let mut last: Option<(u64, u32)> = None;
         for joining in rooms {
             let room = self.rooms.find_or_join(self.id, &joining.room, joining.policy, &mut self.outgoing);
-            match self.rooms.get_mut(room).map(|room| &mut room.state) {
-                Some(RoomState::Joining { order, waiting }) => {
-                    waiting.push(Waiting { client: id, join: true, confirmation: None });
-                    if let Some(client) = self.clients.get_mut(slot) {
-                        client.joining += 1;
-                    }
-                    last = last.max(Some((*order, room)));
+            let state = self.rooms.get_mut(room).map(|room| &mut room.state);
+            if let Some(RoomState::Joining { order, waiting }) = state {
+                waiting.push(Waiting { client: id, join: true, confirmation: None });
+                last = last.max(Some((*order, room)));
+                if let Some(client) = self.clients.get_mut(slot) {
+                    client.joining += 1;
                 }
-                Some(RoomState::Joined) if rooms.len() == 1 => {
-                    let is_new = self.add_member(room, slot);
-                    self.reply(slot, confirmation);
-                    if is_new {
-                        self.send_latest(room, slot);
-                    }
-                    return;
-                }
-                Some(RoomState::Joined) => {
-                    if self.add_member(room, slot) {
-                        self.send_latest(room, slot);
-                    }
-                }
-                None => {}
+                continue;
+            }
+            let is_new = self.add_member(room, slot);
+            // The newest events come after the confirmation.
+            if rooms.len() == 1 {
+                self.reply(slot, confirmation);
+            }
+            if is_new {
+                self.send_latest(room, slot);
+            }
+            if rooms.len() == 1 {
+                return;
             }
         }
         let Some((_, room)) = last else { return self.reply(slot, confirmation) };

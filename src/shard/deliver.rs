@@ -145,12 +145,12 @@ impl<N: Net> Shard<N> {
         let count = match publication.target {
             Target::Room => {
                 let room = self.rooms.find(publication.name_hash(), publication.name());
-                self.delivery().to_room(room, &publication)
+                self.delivery().for_room(room, &publication)
             }
-            Target::Broadcast => self.delivery().to_room(Some(EVERYONE), &publication),
+            Target::Broadcast => self.delivery().for_room(Some(EVERYONE), &publication),
             Target::User => {
                 let first = self.local_users.first(publication.name_hash(), publication.name());
-                self.delivery().to_user(first, &publication)
+                self.delivery().for_user(first, &publication)
             }
         };
         if let Some(ticket) = ticket {
@@ -225,7 +225,7 @@ fn is_for(app: Option<App>, group: &Group) -> bool {
 
 impl Delivery<'_> {
     /// An event for the members of a room, and of the room of its type. Returns how many clients it is for.
-    fn to_room(&mut self, room: Option<u32>, publication: &Arc<Publication>) -> u32 {
+    fn for_room(&mut self, room: Option<u32>, publication: &Arc<Publication>) -> u32 {
         let also = publication.also.as_ref().and_then(|also| self.rooms.find(also.hash(), also.as_str()));
         let home = match (room, also) {
             (None, None) => return 0,
@@ -242,7 +242,7 @@ impl Delivery<'_> {
         };
         let also = also.filter(|also| *also != home).unwrap_or(NO_ROOM);
         if publication.except.is_some() || self.is_small(home, also, publication) {
-            return self.to_members(home, also, publication);
+            return self.for_members(home, also, publication);
         }
         self.gather(home, also, publication);
         self.count(home, also, publication)
@@ -390,7 +390,7 @@ impl Delivery<'_> {
     }
 
     /// An event that is handed out by itself, to a few or with one passed over.
-    fn to_members(&mut self, home: u32, also: u32, publication: &Arc<Publication>) -> u32 {
+    fn for_members(&mut self, home: u32, also: u32, publication: &Arc<Publication>) -> u32 {
         let stamp = self.fanout.stamp();
         let (mut frames, mut count) = (Frames::default(), 0);
         for room in [home, also] {
@@ -411,7 +411,7 @@ impl Delivery<'_> {
     }
 
     /// An event for a user: its clients here, and those who watch it.
-    fn to_user(&mut self, first: u32, publication: &Arc<Publication>) -> u32 {
+    fn for_user(&mut self, first: u32, publication: &Arc<Publication>) -> u32 {
         let stamp = self.fanout.stamp();
         let (mut frames, mut count, mut at) = (Frames::default(), 0, first);
         while let Some(client) = self.clients.get_mut(at) {
