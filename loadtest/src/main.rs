@@ -1,1 +1,52 @@
-fn main() {}
+//! Load generator for fanfare and for any other WebSocket server.
+//!
+//! It measures from outside: nothing here depends on the fanfare crate, so a
+//! fault in the server's code cannot hide itself in the measurement. The
+//! sub-commands:
+//!
+//! | command | does |
+//! |---|---|
+//! | `floor` | the smallest server that fans out, the yardstick of the ratios |
+//! | `fanout` | subscribes many connections, publishes, and counts every delivery |
+
+mod client;
+mod clock;
+mod failure;
+mod fanout;
+mod floor;
+mod frame;
+mod machine;
+mod process;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "loadtest", about = "Load generator and yardstick for WebSocket fan-out servers")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the floor: a server that only builds frames and calls send
+    Floor(floor::Arguments),
+    /// Measure fan-out: CPU per delivery, latency, loss
+    Fanout(Box<fanout::Arguments>),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Floor(arguments) => floor::run(&arguments),
+        Command::Fanout(arguments) => fanout::run(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("loadtest: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Where the connections go: a `ws://` address, taken apart once.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use crate::failure::{Context, Failure};
+
+/// A WebSocket endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    pub address: SocketAddr,
+    /// `Host` header.
+    pub host: String,
+    /// Path and query, starting with `/`.
+    pub path: String,
+}
+
+impl Target {
+    /// Parses `ws://HOST:PORT/PATH` and looks up the host; `path`, if given,
+    /// replaces that of the address.
+    pub fn parse(text: &str, path: Option<&str>) -> Result<Self, Failure> {
+        let Some(rest) = text.strip_prefix("ws://") else {
+            return Err(Failure::new(format!("--target {text}: must start with ws://")));
+        };
+        let (host, own_path) = match rest.find('/') {
+            Some(slash) => rest.split_at(slash),
+            None => (rest, "/"),
+        };
+        let with_port = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
+        let address = resolve(&with_port).context(|| format!("--target {text}"))?;
+        let path = path.unwrap_or(own_path);
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        Ok(Self { address, host: host.to_owned(), path: format!("{slash}{path}") })
+    }
+
+    /// The upgrade request (RFC 6455 §4.1) with `key`, as `token` if there is one.
+    pub fn request(&self, key: &str, token: Option<&str>) -> String {
+        let authorization =
+            token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+        format!(
+            "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{authorization}\r\n",
+            self.path, self.host
+        )
+    }
+}
+
+/// The first address of `HOST:PORT`.
+pub fn resolve(text: &str) -> Result<SocketAddr, Failure> {
+    text.to_socket_addrs()
+        .context(|| format!("`{text}` is not HOST:PORT"))?
+        .next()
+        .ok_or_else(|| Failure::new(format!("`{text}` has no address")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_addresses_apart() {
+        let target = Target::parse("ws://127.0.0.1:8080/feed?x=1", None).expect("valid");
+        assert_eq!(target.address.port(), 8080);
+        assert_eq!((target.host.as_str(), target.path.as_str()), ("127.0.0.1:8080", "/feed?x=1"));
+        assert_eq!(Target::parse("ws://127.0.0.1:1", Some("p")).expect("valid").path, "/p");
+        assert!(Target::parse("http://127.0.0.1:1", None).is_err());
+    }
+}
