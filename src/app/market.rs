@@ -349,6 +349,7 @@ impl Session {
         let draft = Draft {
             target,
             name,
+            name_hash: crate::room::name::hash(name),
             event,
             data: std::str::from_utf8(data).unwrap_or("null"),
             key: None,

@@ -239,9 +239,9 @@ impl Router {
     /// Takes one message of a shard's.
     pub fn handle(&mut self, message: ToRouter, now: Now, post: &mut impl Post) {
         match message {
-            ToRouter::Join { shard, room, policy } => {
+            ToRouter::Join { shard, room, slot, policy } => {
                 let key = self.rooms.find_or_insert(&room);
-                self.rooms.join(key, shard);
+                self.rooms.join(key, shard, slot);
                 let newest = match self.rooms.get(key) {
                     Some(known) if policy == Policy::Latest => known.latest.events().to_vec(),
                     _ => Vec::new(),

@@ -83,6 +83,11 @@ impl LocalRooms {
         self.index.find(hash, is_it).copied()
     }
 
+    /// The slot, if the room with that hash is still there: a room that was left makes place for another one.
+    pub fn check(&self, slot: u32, hash: u64) -> Option<u32> {
+        self.slots.get(slot).filter(|room| room.name.hash() == hash).map(|_| slot)
+    }
+
     /// The room in a slot.
     pub fn get(&self, slot: u32) -> Option<&LocalRoom> {
         self.slots.get(slot)
@@ -104,7 +109,6 @@ impl LocalRooms {
         if let Some(slot) = self.find(name.hash(), name.as_str()) {
             return slot;
         }
-        outgoing.push(ToRouter::Join { shard, room: name.clone(), policy });
         self.next_order += 1;
         let slot = self.slots.insert(LocalRoom {
             name: name.clone(),
@@ -114,6 +118,7 @@ impl LocalRooms {
             latest: Latest::default(),
             open_batch: NO_BATCH,
         });
+        outgoing.push(ToRouter::Join { shard, room: name.clone(), slot, policy });
         let slots = &self.slots;
         self.index
             .insert_unique(name.hash(), slot, |slot| slots.get(*slot).map_or(0, |room| room.name.hash()));

@@ -163,7 +163,7 @@ struct Here<'a, N: Net> {
 
 impl<N: Net> Post for Here<'_, N> {
     fn post(&mut self, _: u8, message: ToShard) {
-        self.events += usize::from(matches!(message, ToShard::Event(_)));
+        self.events += usize::from(matches!(message, ToShard::Event { .. }));
         self.shard.deliver(message, self.now);
     }
 }
