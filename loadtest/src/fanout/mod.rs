@@ -6,7 +6,6 @@
 
 mod drive;
 mod payload;
-mod publisher;
 mod receive;
 mod report;
 mod sequence;
@@ -21,7 +20,7 @@ use crate::client::template::Template;
 use crate::client::token::Tokens;
 use crate::failure::Failure;
 use crate::machine;
-use publisher::Publisher;
+use crate::publisher::Publisher;
 use workload::{Named, Pressure, Workload};
 
 /// Options of `loadtest fanout`.
