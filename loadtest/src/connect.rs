@@ -7,7 +7,7 @@ use mio::{Events, Poll};
 use serde_json::json;
 
 use crate::client::dial::{Plan, dial};
-use crate::client::target::Target;
+use crate::client::target::{NATIVE_ERROR, NATIVE_JOIN, SOCKETIO_ERROR, SOCKETIO_JOIN, Target, path};
 use crate::client::template::{Fill, Template};
 use crate::client::token::Tokens;
 use crate::client::{Client, READ_BUFFER, Sink};
@@ -47,14 +47,17 @@ pub struct Arguments {
     /// One token for all connections
     #[arg(long, conflicts_with = "token_secret")]
     token: Option<String>,
+    /// Subscribe as Socket.IO clients (namespace `/`, WebSocket transport)
+    #[arg(long)]
+    socketio: bool,
     /// Text frame that joins {room}
-    #[arg(long, default_value = r#"{"event":"join_room","data":{"room":"{room}"}}"#)]
+    #[arg(long, default_value_ifs = [("socketio", "true", Some(SOCKETIO_JOIN))], default_value = NATIVE_JOIN)]
     subscribe: String,
     /// Text in the message that confirms a join; empty: do not wait for it
     #[arg(long, default_value = "room_joined")]
     confirm: String,
     /// Text in a message that refuses a join
-    #[arg(long, default_value = r#""event":"error""#)]
+    #[arg(long, default_value_ifs = [("socketio", "true", Some(SOCKETIO_ERROR))], default_value = NATIVE_ERROR)]
     reject: String,
     /// Process whose CPU time and memory are measured
     #[arg(long)]
@@ -93,7 +96,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     machine::pin(arguments.pin)?;
     machine::allow_connections(arguments.connections)?;
-    let target = Target::parse(&arguments.target, arguments.path.as_deref())?;
+    let target = Target::parse(&arguments.target, path(arguments.path.as_deref(), arguments.socketio))?;
     let tokens = Tokens::new(arguments.token.as_deref(), arguments.token_secret.as_deref());
     let server = arguments.server_pid.map(Process::open).transpose()?;
     let mut poll = Poll::new().context(|| "epoll".to_owned())?;
@@ -130,6 +133,7 @@ fn open(
         rate: arguments.rate,
         confirm: &arguments.confirm,
         reject: &arguments.reject,
+        socketio: arguments.socketio,
     };
     let (room, subscribe) = (Template::parse(&arguments.room), Template::parse(&arguments.subscribe));
     let (mut name, mut text) = (Vec::new(), Vec::new());

@@ -112,3 +112,52 @@ fn idle_connections_are_measured() {
     assert!((0.1..10_000.0).contains(&cpu), "{value}");
     assert!(value["server_private_dirty_per_connection"].as_f64() < Some(50_000.0), "{value}");
 }
+
+/// Plays a Socket.IO server to one client; returns what the client sent.
+fn socketio_server(listener: &std::net::TcpListener, answers: [&str; 2]) -> Vec<String> {
+    let (stream, _) = listener.accept().expect("accept");
+    let mut server = tungstenite::accept(stream).expect("upgrade");
+    let mut heard = Vec::new();
+    server.send(r#"0{"sid":"x","pingInterval":25000}"#.into()).expect("send");
+    heard.push(server.read().expect("CONNECT").to_string());
+    server.send(answers[0].into()).expect("send");
+    server.send("2".into()).expect("send");
+    while heard.len() < 3 {
+        let Ok(message) = server.read() else { break };
+        heard.push(message.to_string());
+    }
+    let _ = server.send(answers[1].into());
+    while server.read().is_ok() {}
+    heard.sort();
+    heard
+}
+
+#[test]
+fn socketio_clients_enter_the_namespace_first() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let target = format!("ws://{}", listener.local_addr().expect("address"));
+    let connect = || {
+        Command::new(LOADTEST)
+            .args(["connect", "--connections", "1", "--socketio", "--room", "chart:BTC", "--token", "T"])
+            .args(["--target", &target])
+            .output()
+            .expect("the binary runs")
+    };
+    let run = |answers: [&'static str; 2]| {
+        std::thread::scope(|scope| {
+            let server = scope.spawn(|| socketio_server(&listener, answers));
+            let output = connect();
+            (output, server.join().expect("no panic"))
+        })
+    };
+    let (output, heard) = run([r#"40{"sid":"y"}"#, r#"42["room_joined",{"room":"chart:BTC"}]"#]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(heard, ["3", r#"40{"token":"T"}"#, r#"42["join_room",{"room":"chart:BTC"}]"#]);
+
+    let (output, _) = run([r#"44{"message":"401 no"}"#, ""]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("401 no"));
+    let (output, _) = run([r#"40{"sid":"y"}"#, r#"42["error",{"code":"ROOM_NOT_FOUND"}]"#]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("ROOM_NOT_FOUND"));
+}

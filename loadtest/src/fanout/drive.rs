@@ -104,6 +104,7 @@ impl<'a> Drive<'a> {
             rate: None,
             confirm: &arguments.confirm,
             reject: &arguments.reject,
+            socketio: arguments.socketio,
         };
         let subscribe = Template::parse(&arguments.subscribe);
         let mut text = Vec::new();

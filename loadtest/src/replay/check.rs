@@ -9,7 +9,7 @@ use memchr::{memchr, memmem};
 use mio::{Events, Poll};
 
 use crate::client::dial::{Plan, dial};
-use crate::client::target::Target;
+use crate::client::target::{NATIVE_ERROR, NATIVE_JOIN, Target};
 use crate::client::template::{Fill, Template};
 use crate::client::token::Tokens;
 use crate::client::{Client, READ_BUFFER, Sink};
@@ -129,9 +129,10 @@ impl Check {
             connections: subscribers,
             rate: None,
             confirm: "room_joined",
-            reject: r#""event":"error""#,
+            reject: NATIVE_ERROR,
+            socketio: false,
         };
-        let join = Template::parse(r#"{"event":"join_room","data":{"room":"trade:{room}"}}"#);
+        let join = Template::parse(&NATIVE_JOIN.replace("{room}", "trade:{room}"));
         let mut text = Vec::new();
         let clients = dial(&mut poll, &plan, |index, frames| {
             for pair in pairs {
