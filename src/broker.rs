@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::net::TcpStream;
-use mio::{Poll, Token, Waker};
+use mio::{Poll, Waker};
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::accept::{Accepted, Acceptor, Shards};
+use crate::accept::{self, Accepted, Acceptor, Shards};
 use crate::admin::{self, AdminServer, Control, PublishError, Published};
 use crate::app::AppSettings;
 use crate::auth::Verifier;
@@ -26,7 +26,7 @@ use crate::metrics::{RouterMetrics, ShardMetrics};
 use crate::room::pattern::{Access, Policy, RoomPatterns};
 use crate::router::{BodyResult, Router, RouterSettings};
 use crate::settings::{RoomJoin, RoomPolicy, TlsSettings};
-use crate::shard::run::{self, Alarm, LANE, MioNet, RouterCommand, RouterLane, ShardLanes};
+use crate::shard::run::{self, Alarm, Alone, LANE, MioNet, RouterCommand, RouterLane, ShardLanes};
 use crate::shard::turn::Command;
 use crate::shard::{Common, Shard, ShardSettings};
 use crate::time::Now;
@@ -96,8 +96,14 @@ struct Inner {
     patterns: RoomPatterns,
     drain_over: Duration,
     draining: AtomicBool,
-    stop_accepting: Arc<AtomicBool>,
-    accept_waker: Waker,
+    /// The accept thread's, where there is one.
+    accept: Option<AcceptHandle>,
+}
+
+/// Ends the accept thread.
+struct AcceptHandle {
+    stop: Arc<AtomicBool>,
+    waker: Waker,
 }
 
 /// A running broker.
@@ -118,7 +124,7 @@ struct Tls {
 }
 
 struct Threads {
-    accept: JoinHandle<io::Result<()>>,
+    accept: Option<JoinHandle<io::Result<()>>>,
     shards: Vec<JoinHandle<io::Result<()>>>,
     router: Option<JoinHandle<io::Result<()>>>,
     admin: AdminServer,
@@ -155,6 +161,9 @@ impl Broker {
         router_settings.tls = tls.ingest.clone();
         let mut router = Router::new(router_settings, Arc::clone(&router_metrics), shard_metrics.clone());
         let pace = config.fanout.pace;
+        let acceptor = Acceptor::new(public, Arc::clone(&common.open_sockets), limit)
+            .map_err(failed("the public listeners"))?;
+        let mut acceptor = Some(acceptor);
         let mut mailboxes = Vec::with_capacity(shards);
         let mut handles = Vec::with_capacity(shards);
         let (router_sender, router_commands) = bounded(256);
@@ -164,14 +173,16 @@ impl Broker {
             let (sender, commands) = bounded(ACCEPT_QUEUE);
             mailboxes.push(Mailbox { commands: sender, alarm: alarm.clone() });
             let router_mailbox = Mailbox { commands: router_sender, alarm: alarm.clone() };
-            let id = 0;
-            let metrics = Arc::clone(&shard_metrics[id]);
+            let metrics = Arc::clone(&shard_metrics[0]);
             let (settings, common) = (Arc::clone(&settings), common.clone());
+            let acceptor = acceptor.take();
             handles.push(spawn("shard-0", move || {
                 // Built here: a shard holds what must not leave its thread.
                 let net = MioNet::new(&poll)?;
-                let shard = Shard::new(id as u8, net, settings, common, metrics, Now::read());
-                run::run_alone(poll, &alarm, shard, router, &commands, &router_commands, pace)
+                let shard = Shard::new(0, net, settings, common, metrics, Now::read());
+                let Some(acceptor) = acceptor else { return Ok(()) };
+                let alone = Alone { router, acceptor, commands, router_commands };
+                run::run_alone(poll, &alarm, shard, alone, pace)
             })?);
             (router_mailbox, None)
         } else {
@@ -212,10 +223,15 @@ impl Broker {
             })?;
             (mailbox, Some(handle))
         };
-        let accept_poll = Poll::new().map_err(failed("the poll of the accept thread"))?;
-        let accept_waker = Waker::new(accept_poll.registry(), Token(usize::MAX - 1))
-            .map_err(failed("the waker of the accept thread"))?;
-        let stop_accepting = Arc::new(AtomicBool::new(false));
+        let (accept_poll, accept_handle) = match acceptor {
+            None => (None, None),
+            Some(_) => {
+                let poll = Poll::new().map_err(failed("the poll of the accept thread"))?;
+                let waker = Waker::new(poll.registry(), run::WAKER)
+                    .map_err(failed("the waker of the accept thread"))?;
+                (Some(poll), Some(AcceptHandle { stop: Arc::default(), waker }))
+            }
+        };
         let inner = Arc::new(Inner {
             asked: (0..shards).map(|_| AtomicBool::new(false)).collect(),
             shards: mailboxes,
@@ -227,14 +243,15 @@ impl Broker {
             patterns,
             drain_over: Duration::from_secs(u64::from(config.drain.seconds)),
             draining: AtomicBool::new(false),
-            stop_accepting: Arc::clone(&stop_accepting),
-            accept_waker,
+            accept: accept_handle,
         });
-        let acceptor =
-            Acceptor::new(accept_poll, public, Arc::clone(&common.open_sockets), limit, stop_accepting)
-                .map_err(failed("the public listeners"))?;
-        let to_shards = ToShards(Arc::clone(&inner));
-        let accept = spawn("accept", move || acceptor.run(&to_shards))?;
+        let accept = match (acceptor, accept_poll, &inner.accept) {
+            (Some(acceptor), Some(poll), Some(handle)) => {
+                let (to_shards, stop) = (ToShards(Arc::clone(&inner)), Arc::clone(&handle.stop));
+                Some(spawn("accept", move || accept::run(poll, acceptor, &to_shards, &stop))?)
+            }
+            _ => None,
+        };
         let admin_settings = admin::AdminSettings { token: config.admin.token.expose().to_owned() };
         let admin = AdminServer::start(admin, admin_settings, Arc::clone(&inner) as Arc<dyn Control>)
             .map_err(failed("the admin port"))?;
@@ -298,7 +315,9 @@ impl Broker {
     /// Waits for the end of the shutdown.
     pub fn wait(&self) {
         let Some(threads) = self.threads.lock().take() else { return };
-        join("accept", threads.accept);
+        if let Some(accept) = threads.accept {
+            join("accept", accept);
+        }
         for shard in threads.shards {
             join("shard", shard);
         }
@@ -315,9 +334,11 @@ impl Inner {
         if self.draining.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.stop_accepting.store(true, Ordering::Release);
-        if let Err(error) = self.accept_waker.wake() {
-            tracing::error!(%error, "the accept thread could not be woken");
+        if let Some(accept) = &self.accept {
+            accept.stop.store(true, Ordering::Release);
+            if let Err(error) = accept.waker.wake() {
+                tracing::error!(%error, "the accept thread could not be woken");
+            }
         }
         self.router.send(RouterCommand::StopListening);
         for shard in &self.shards {
@@ -406,13 +427,13 @@ impl Shards for ToShards {
         self.0.shard_metrics[shard].sockets.get() + self.0.shards[shard].commands.len() as u64
     }
 
-    fn hand_over(&self, shard: usize, accepted: Accepted) -> bool {
-        let Accepted { stream, peer, is_surplus } = accepted;
+    fn hand_over(&self, shard: usize, accepted: Accepted) {
         let mailbox = &self.0.shards[shard];
         if mailbox.commands.is_full() {
             mailbox.alarm.ring();
         }
-        mailbox.commands.send(Command::Accept { stream, peer, is_surplus }).is_ok()
+        // A shard ends only after this thread.
+        let _ = mailbox.commands.send(accepted.into());
     }
 
     fn wake(&self) {

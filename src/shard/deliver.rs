@@ -89,7 +89,7 @@ impl Fanout {
         };
         let before = backlog.bytes();
         match chunk {
-            Chunk::Bytes { .. } => backlog.hold(self.memory.bytes_of(chunk)),
+            Chunk::Bytes { .. } | Chunk::Head { .. } => backlog.hold(self.memory.bytes_of(chunk)),
             Chunk::Batch(index) => metrics.events_conflated.add(backlog.hold_batch(self.memory.batch(index))),
         }
         metrics.outbox_bytes.add((backlog.bytes() - before) as u64);
@@ -196,6 +196,15 @@ impl<N: Net> Shard<N> {
             events: Rc::new(events.to_vec()),
         });
         self.fanout.push(client, slot, Chunk::Batch(batch), &self.metrics);
+    }
+
+    /// Sends the answer to the upgrade request, ahead of the first frames and in one write with them.
+    pub(super) fn push_head(&mut self, slot: u32, response: &[u8]) {
+        let Some(client) = self.clients.get_mut(slot) else { return };
+        let start = self.fanout.memory.bytes.len() as u32;
+        self.fanout.memory.bytes.extend_from_slice(response);
+        let end = self.fanout.memory.bytes.len() as u32;
+        self.fanout.push(client, slot, Chunk::Head { start, end }, &self.metrics);
     }
 
     /// Sends one text frame to a client.
