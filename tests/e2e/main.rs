@@ -8,6 +8,9 @@
 mod support;
 
 mod account;
+mod auth;
+mod expiry;
 mod ingest;
+mod limits;
 mod market;
 mod rooms;
