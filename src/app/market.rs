@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::app::outputs::Joining;
 use crate::app::wire::Object;
-use crate::app::{Context, Input, Output, Presence, Session, string};
+use crate::app::{Context, Input, Output, Presence, Session, string, wait_ms};
 use crate::audience::{App, Wire};
 use crate::close::{CloseReason, ErrorCode};
 use crate::limits::{NAME_BYTES, PRESENCE_USERS};
@@ -446,7 +446,7 @@ pub(super) fn write_error(
             error.put("event", event);
         }
         if let Some(wait) = wait {
-            error.put("retry_after_ms", wait.as_millis().max(1) as u64);
+            error.put("retry_after_ms", wait_ms(wait));
         }
     });
 }

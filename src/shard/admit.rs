@@ -216,6 +216,8 @@ impl<N: Net> Shard<N> {
         }
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.phase = Phase::WebSocket { client: slot, decoder: Decoder::new() };
+        // Goes out at the end of the turn, after the router has been told of the user: what is published once the client
+        // knows that it is connected reaches it.
         self.push_head(slot, response);
         self.input(slot, Input::Opened, now);
         self.arm(key, now);

@@ -424,7 +424,7 @@ impl Delivery<'_> {
         let (mut frames, mut count, mut at) = (Frames::default(), 0, first);
         while let Some(client) = self.clients.get_mut(at) {
             let slot = std::mem::replace(&mut at, client.next_of_user);
-            if client.is_personal {
+            if client.is_personal || client.has_type_of(publication, self.rooms) {
                 count += to_client(self.fanout, self.metrics, client, slot, publication, stamp, &mut frames);
             }
         }
