@@ -41,9 +41,14 @@ impl RoomName {
         }
     }
 
+    /// The internal room of everyone.
+    pub fn everyone() -> RoomName {
+        RoomName::named("\u{0}")
+    }
+
     /// Whether this is a room that has a name outside.
     pub fn is_public(&self) -> bool {
-        !self.text.starts_with(['\u{1}', '\u{2}'])
+        !self.text.starts_with(char::is_control)
     }
 
     /// The name.

@@ -130,7 +130,7 @@ impl Router {
             listener: None,
             publishers: Slab::new(),
             ready: Vec::new(),
-            everyone: RoomName::named("\u{0}"),
+            everyone: RoomName::everyone(),
             types: EventType::ALL.map(|kind| RoomName::event_type(kind.name(), None)),
             presences: Presences::default(),
             ids: PublishIds::default(),
@@ -354,7 +354,7 @@ impl Router {
         while let Some(user) = self.presences.next_gone(now) {
             self.publish_presence(&user, false, now, post);
         }
-        self.metrics.known_rooms.set(self.rooms.len() as u64);
+        self.metrics.known_rooms.set(self.rooms.public() as u64);
         self.metrics.rooms_evicted.set(self.rooms.evicted());
         self.metrics.users_online.set(self.presences.len() as u64);
     }

@@ -32,6 +32,8 @@ pub struct Rooms {
     newest: u32,
     oldest: u32,
     limit: usize,
+    /// Rooms with a name outside.
+    public: usize,
     evicted: u64,
 }
 
@@ -44,13 +46,14 @@ impl Rooms {
             newest: NONE,
             oldest: NONE,
             limit: limit.max(1),
+            public: 0,
             evicted: 0,
         }
     }
 
-    /// How many rooms are known.
-    pub fn len(&self) -> usize {
-        self.slab.len()
+    /// How many rooms are known by a name outside.
+    pub fn public(&self) -> usize {
+        self.public
     }
 
     /// Rooms forgotten since start.
@@ -95,6 +98,7 @@ impl Rooms {
             self.evict();
         }
         let hash = name.hash();
+        self.public += usize::from(name.is_public());
         let key = self.slab.insert(RoomEntry {
             name,
             offset: 0,
@@ -142,6 +146,7 @@ impl Rooms {
     fn remove(&mut self, key: u32) {
         self.unlink(key);
         let room = self.slab.remove(key as usize);
+        self.public -= usize::from(room.name.is_public());
         if let Ok(entry) = self.index.find_entry(room.name.hash(), |known| *known == key) {
             entry.remove();
         }
@@ -210,6 +215,6 @@ mod tests {
         rooms.leave(kept, 0);
         touch(&mut rooms, "trade:E");
         assert!(!known(&rooms, "trade:B"));
-        assert_eq!((rooms.len(), rooms.evicted()), (3, 2));
+        assert_eq!((rooms.public(), rooms.evicted()), (3, 2));
     }
 }

@@ -66,7 +66,7 @@ impl LocalRooms {
     pub fn new() -> LocalRooms {
         let mut slots = Slots::default();
         let everyone = slots.insert(LocalRoom {
-            name: RoomName::named("\u{0}"),
+            name: RoomName::everyone(),
             policy: Policy::Every,
             state: RoomState::Joined,
             members: Members::default(),
