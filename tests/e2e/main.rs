@@ -9,8 +9,12 @@ mod support;
 
 mod account;
 mod auth;
+mod drain;
 mod expiry;
+mod fanout;
+mod hostile;
 mod ingest;
 mod limits;
 mod market;
+mod overload;
 mod rooms;
