@@ -16,5 +16,7 @@ mod hostile;
 mod ingest;
 mod limits;
 mod market;
+mod operations;
 mod overload;
 mod rooms;
+mod tls;

@@ -29,6 +29,11 @@ impl TemporaryDirectory {
         TemporaryDirectory(path)
     }
 
+    /// The path of a file in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
     /// Writes a file and returns its path.
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.0.join(name);
@@ -129,7 +134,9 @@ impl Broker {
                 return Err(log);
             }
         };
-        let address = |key: &str| fields[key].as_str().unwrap().trim_matches(['[', ']']).parse().unwrap();
+        // Of several listeners the first.
+        let first = |list: &str| list.trim_matches(['[', ']']).split(", ").next().unwrap().parse().unwrap();
+        let address = |key: &str| first(fields[key].as_str().unwrap());
         Ok(Broker {
             child,
             public: address("public"),

@@ -10,6 +10,7 @@ pub mod client;
 pub mod http;
 pub mod ingest;
 pub mod raw;
+pub mod tls;
 pub mod token;
 
 use std::thread;
