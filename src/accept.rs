@@ -1,6 +1,6 @@
-//! The public listeners: every new connection goes to the shard with the fewest.
+//! The public listeners.
 //!
-//! It reads nothing: who may stay is decided by the shard when the request has come.
+//! Nothing is read here: who may stay is decided by the shard when the request has come.
 
 use std::io;
 use std::net::IpAddr;
@@ -9,14 +9,18 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Registry, Token};
 use socket2::SockRef;
 
 /// Bytes that may wait in the kernel unsent. Enough for the largest write of a turn to keep the line busy, too little to hide
 /// seconds of old prices: what does not fit waits here, where a newer price can take its place.
 const UNSENT_BYTES: u32 = 128 * 1024;
+/// Connections accepted from a listener at once.
+const AT_ONCE: usize = 256;
+/// The token of the listeners in the accept thread's poll.
+const LISTENERS: Token = Token(0);
 /// How long accepting pauses when the process has no free descriptors.
-const NO_DESCRIPTORS: Duration = Duration::from_millis(50);
+pub const NO_DESCRIPTORS: Duration = Duration::from_millis(50);
 
 /// A new connection.
 pub struct Accepted {
@@ -28,98 +32,139 @@ pub struct Accepted {
     pub is_surplus: bool,
 }
 
-/// Where new connections go.
+/// The listeners, and how many connections there may be. Driven by the accept thread, or, with one shard, by the
+/// shard's own loop, which saves a new connection two changes of thread.
+pub struct Acceptor {
+    listeners: Vec<TcpListener>,
+    /// Open sockets of all shards.
+    open_sockets: Arc<AtomicUsize>,
+    /// Most of them.
+    limit: usize,
+    /// Connections may wait that the poll will not report again.
+    may_wait: bool,
+}
+
+impl Acceptor {
+    /// Takes the listeners.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn new(
+        listeners: Vec<std::net::TcpListener>,
+        open_sockets: Arc<AtomicUsize>,
+        limit: usize,
+    ) -> io::Result<Acceptor> {
+        let listeners = listeners
+            .into_iter()
+            .map(|listener| {
+                listener.set_nonblocking(true)?;
+                Ok(TcpListener::from_std(listener))
+            })
+            .collect::<io::Result<Vec<_>>>()?;
+        Ok(Acceptor { listeners, open_sockets, limit, may_wait: false })
+    }
+
+    /// Asks a poll for the events of the listeners, all with one token.
+    ///
+    /// # Errors
+    /// The poll does not take a listener.
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        self.listeners
+            .iter_mut()
+            .try_for_each(|listener| registry.register(listener, token, Interest::READABLE))
+    }
+
+    /// The poll has reported a listener.
+    pub fn make_ready(&mut self) {
+        self.may_wait = true;
+    }
+
+    /// Whether [`accept`](Acceptor::accept) may find connections.
+    pub fn may_wait(&self) -> bool {
+        self.may_wait
+    }
+
+    /// Closes the listeners.
+    pub fn close(&mut self) {
+        self.listeners.clear();
+        self.may_wait = false;
+    }
+
+    /// Accepts what waits, at most 256 connections of each listener, so that those that are there already
+    /// get their turn. False: there are no free descriptors; it is of no use to try again at once.
+    pub fn accept(&mut self, mut take: impl FnMut(Accepted)) -> bool {
+        if !std::mem::take(&mut self.may_wait) {
+            return true;
+        }
+        for listener in &self.listeners {
+            for taken in 0.. {
+                if taken == AT_ONCE {
+                    self.may_wait = true;
+                    break;
+                }
+                let (stream, peer) = match listener.accept() {
+                    Ok(accepted) => accepted,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    // The peer has given up already.
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        self.may_wait = true;
+                        return false;
+                    }
+                };
+                set_options(&stream);
+                let is_surplus = self.open_sockets.fetch_add(1, Ordering::AcqRel) >= self.limit;
+                take(Accepted { stream, peer: peer.ip().to_canonical(), is_surplus });
+            }
+        }
+        true
+    }
+}
+
+/// Where the accept thread hands new connections to.
 pub trait Shards: Send {
     /// How many shards there are.
     fn count(&self) -> usize;
     /// The sockets of a shard.
     fn load(&self, shard: usize) -> u64;
     /// Hands a connection over. May wait while the shard is busy: those who come next wait in the kernel.
-    /// False: the shard has ended.
-    fn hand_over(&self, shard: usize, accepted: Accepted) -> bool;
+    fn hand_over(&self, shard: usize, accepted: Accepted);
     /// What was handed over may be looked at.
     fn wake(&self);
 }
 
-/// The accept loop.
-pub struct Acceptor {
-    poll: Poll,
-    listeners: Vec<TcpListener>,
-    /// Open sockets of all shards.
-    open_sockets: Arc<AtomicUsize>,
-    /// Most of them.
-    limit: usize,
-    stop: Arc<AtomicBool>,
-}
-
-impl Acceptor {
-    /// Takes the listeners; [`run`](Acceptor::run) begins to accept.
-    ///
-    /// # Errors
-    /// The poll does not take a listener.
-    pub fn new(
-        poll: Poll,
-        listeners: Vec<std::net::TcpListener>,
-        open_sockets: Arc<AtomicUsize>,
-        limit: usize,
-        stop: Arc<AtomicBool>,
-    ) -> io::Result<Acceptor> {
-        let mut registered = Vec::with_capacity(listeners.len());
-        for (index, listener) in listeners.into_iter().enumerate() {
-            listener.set_nonblocking(true)?;
-            let mut listener = TcpListener::from_std(listener);
-            poll.registry().register(&mut listener, Token(index), Interest::READABLE)?;
-            registered.push(listener);
+/// The accept thread, for several shards: every new connection goes to the shard with the fewest. Ends when `stop` is
+/// set and the poll is woken; then the listeners are closed.
+///
+/// # Errors
+/// The poll failed.
+pub fn run(
+    mut poll: Poll,
+    mut acceptor: Acceptor,
+    shards: &impl Shards,
+    stop: &AtomicBool,
+) -> io::Result<()> {
+    acceptor.register(poll.registry(), LISTENERS)?;
+    let mut events = Events::with_capacity(64);
+    let mut pause = None;
+    while !stop.load(Ordering::Acquire) {
+        match poll.poll(&mut events, pause) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => acceptor.make_ready(),
         }
-        Ok(Acceptor { poll, listeners: registered, open_sockets, limit, stop })
-    }
-
-    /// Accepts until told to stop; then the listeners are closed.
-    ///
-    /// # Errors
-    /// The poll failed.
-    pub fn run(mut self, shards: &impl Shards) -> io::Result<()> {
-        let mut events = Events::with_capacity(64);
-        let mut pause = None;
-        while !self.stop.load(Ordering::Acquire) {
-            match self.poll.poll(&mut events, pause) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-                _ => {}
-            }
-            pause = None;
-            for listener in &self.listeners {
-                if !self.accept_all(listener, shards) {
-                    pause = Some(NO_DESCRIPTORS);
-                }
-            }
-            shards.wake();
-        }
-        Ok(())
-    }
-
-    /// Accepts all that wait on a listener. False: there are no descriptors left, and some may still wait.
-    fn accept_all(&self, listener: &TcpListener, shards: &impl Shards) -> bool {
-        while !self.stop.load(Ordering::Acquire) {
-            let (stream, peer) = match listener.accept() {
-                Ok(accepted) => accepted,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
-                // The peer has given up already.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    return false;
-                }
-            };
-            set_options(&stream);
-            let is_surplus = self.open_sockets.fetch_add(1, Ordering::AcqRel) >= self.limit;
+        let has_descriptors = acceptor.accept(|accepted| {
             let shard = (0..shards.count()).min_by_key(|shard| shards.load(*shard)).unwrap_or(0);
-            let peer = peer.ip().to_canonical();
-            if !shards.hand_over(shard, Accepted { stream, peer, is_surplus }) {
-                self.open_sockets.fetch_sub(1, Ordering::AcqRel);
-            }
-        }
-        true
+            shards.hand_over(shard, accepted);
+        });
+        shards.wake();
+        pause = match (has_descriptors, acceptor.may_wait()) {
+            (false, _) => Some(NO_DESCRIPTORS),
+            (true, true) => Some(Duration::ZERO),
+            (true, false) => None,
+        };
     }
+    Ok(())
 }
 
 /// Small frames go out at once, and the kernel does not hoard. A socket that takes neither still works.

@@ -14,11 +14,21 @@ use crate::room::publication::{ClientId, Publication};
 use crate::time::Now;
 use crate::users::User;
 
+/// The shard has no members of the room.
+pub const NO_SLOT: u32 = u32::MAX;
+
 /// From the router to a shard, in one order.
 #[derive(Debug)]
 pub enum ToShard {
-    /// Deliver this.
-    Event(Arc<Publication>),
+    /// Deliver this. The slots are those of the rooms on this shard; a room that was left meanwhile is not found there.
+    Event {
+        /// What was published.
+        publication: Arc<Publication>,
+        /// The event's own room, or [`NO_SLOT`].
+        room: u32,
+        /// The second room, or [`NO_SLOT`].
+        also: u32,
+    },
     /// The shard is in the room: what comes from here on is for its members.
     Joined {
         /// The room.
@@ -60,6 +70,8 @@ pub enum ToRouter {
         shard: u8,
         /// The room.
         room: RoomName,
+        /// The room's slot on the shard.
+        slot: u32,
         /// The policy of its prefix.
         policy: Policy,
     },

@@ -8,15 +8,20 @@
 //! |---|---|
 //! | `floor` | the smallest server that fans out, the yardstick of the ratios |
 //! | `fanout` | subscribes many connections, publishes, and counts every delivery |
+//! | `connect` | opens many idle connections: handshake cost and memory |
+//! | `replay` | publishes a recorded exchange feed, and can check its delivery |
 
 mod client;
 mod clock;
+mod connect;
 mod failure;
 mod fanout;
 mod floor;
 mod frame;
 mod machine;
 mod process;
+mod publisher;
+mod replay;
 
 use std::process::ExitCode;
 
@@ -35,12 +40,18 @@ enum Command {
     Floor(floor::Arguments),
     /// Measure fan-out: CPU per delivery, latency, loss
     Fanout(Box<fanout::Arguments>),
+    /// Open idle connections: CPU per handshake, memory per connection
+    Connect(connect::Arguments),
+    /// Publish a recorded exchange feed
+    Replay(replay::Arguments),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Floor(arguments) => floor::run(&arguments),
         Command::Fanout(arguments) => fanout::run(&arguments),
+        Command::Connect(arguments) => connect::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

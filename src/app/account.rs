@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::app::wire::Object;
-use crate::app::{Context, Input, Output, Session, string};
+use crate::app::{Context, Input, Output, Session, string, wait_ms};
 use crate::audience::Wire;
 use crate::close::ErrorCode;
 use crate::limits::LABEL_CHARS;
@@ -93,7 +93,7 @@ pub(super) fn write_error(
                     details.put("type", event);
                 }
                 if let Some(wait) = wait {
-                    details.put("retry_after_ms", wait.as_millis().max(1) as u64);
+                    details.put("retry_after_ms", wait_ms(wait));
                 }
             });
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::app::outputs::Joining;
 use crate::app::wire::Object;
-use crate::app::{Context, Input, Output, Presence, Session, string};
+use crate::app::{Context, Input, Output, Presence, Session, string, wait_ms};
 use crate::audience::{App, Wire};
 use crate::close::{CloseReason, ErrorCode};
 use crate::limits::{NAME_BYTES, PRESENCE_USERS};
@@ -349,6 +349,7 @@ impl Session {
         let draft = Draft {
             target,
             name,
+            name_hash: crate::room::name::hash(name),
             event,
             data: std::str::from_utf8(data).unwrap_or("null"),
             key: None,
@@ -445,7 +446,7 @@ pub(super) fn write_error(
             error.put("event", event);
         }
         if let Some(wait) = wait {
-            error.put("retry_after_ms", wait.as_millis().max(1) as u64);
+            error.put("retry_after_ms", wait_ms(wait));
         }
     });
 }

@@ -292,6 +292,11 @@ impl Session {
     }
 }
 
+/// A time to wait as `retry_after_ms` says it: rounded up, so that who waits that long is let through.
+fn wait_ms(wait: Duration) -> u64 {
+    wait.as_nanos().div_ceil(1_000_000).max(1) as u64
+}
+
 /// A string member, or `None` where it is missing or something else.
 fn string<'a>(object: Raw<'a>, key: &str) -> Option<std::borrow::Cow<'a, str>> {
     object.get(key).and_then(Raw::as_str)

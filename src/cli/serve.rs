@@ -77,7 +77,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let log = Log::start(&config.log);
     // Before any thread starts, so that no signal is missed.
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(Failure::run)?;
-    let broker = Broker::start(config.clone(), verifier.clone()).map(Arc::new).map_err(Failure::run)?;
+    let broker = Broker::start(&config, verifier.clone()).map(Arc::new).map_err(Failure::run)?;
     announce(&broker);
     if arguments.is_development() {
         let (ingest, admin) = (broker.ingest_address(), broker.admin_address());

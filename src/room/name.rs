@@ -1,7 +1,9 @@
 //! The name of a room, hashed once.
 
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
+
+use smol_str::SmolStr;
 
 /// Hashes a name. The seeds are random for each process, so that nobody outside can choose
 /// names that collide; they are the same on every thread, so a hash made by the router serves the shards.
@@ -10,14 +12,14 @@ pub fn hash(text: &str) -> u64 {
     SEEDS.get_or_init(ahash::RandomState::new).hash_one(text)
 }
 
-/// A room's name with its hash; cloning shares the text.
+/// A room's name with its hash. Short names, which most are, lie in the value itself; cloning a long one shares it.
 ///
 /// Besides the rooms that clients and backends name there are internal ones, which no name from
 /// outside can reach because names have no control characters (`spec/ingest.md`).
 #[derive(Clone, Debug)]
 pub struct RoomName {
     hash: u64,
-    text: Arc<str>,
+    text: SmolStr,
 }
 
 impl RoomName {
@@ -39,9 +41,14 @@ impl RoomName {
         }
     }
 
+    /// The internal room of everyone.
+    pub fn everyone() -> RoomName {
+        RoomName::named("\u{0}")
+    }
+
     /// Whether this is a room that has a name outside.
     pub fn is_public(&self) -> bool {
-        !self.text.starts_with(['\u{1}', '\u{2}'])
+        !self.text.starts_with(char::is_control)
     }
 
     /// The name.

@@ -109,6 +109,8 @@ pub struct Draft<'a> {
     pub target: Target,
     /// The room's or user's name; empty for a broadcast.
     pub name: &'a str,
+    /// The name's hash.
+    pub name_hash: u64,
     /// The event's name as a JSON string literal, quotes included.
     pub event: &'a str,
     /// Any JSON value, as it was written.
@@ -141,8 +143,9 @@ pub struct Publication {
     pub policy: Policy,
     /// Only connections of this app.
     pub app: Option<App>,
-    /// A second room whose members get it too: the subscribers of its event type.
-    pub also: Option<RoomName>,
+    /// The hash of the name of a second room, whose members get it too: the subscribers of its event type, or those who
+    /// watch the user it is for. 0: none.
+    pub also: u64,
     /// This client is passed over.
     pub except: Option<ClientId>,
     /// The router's sequence number: the order of all publications.
@@ -169,23 +172,28 @@ impl Publication {
             Span { start, end: text.len() as u32 }
         };
         let (name, event, data) = (put(draft.name), put(draft.event), put(draft.data));
-        let (key, key_hash) = match draft.key {
-            Some(key) => (put(key), name::hash(key)),
+        let key = match draft.key {
+            Some(key) => put(key),
             // An explicit key can never be mistaken for the default one: the default has its quotes.
-            None => (event, name::hash(draft.event)),
+            None => event,
+        };
+        let key_hash = match draft.policy {
+            Policy::Latest => name::hash(draft.key.unwrap_or(draft.event)),
+            // Never replaced.
+            Policy::Every => 0,
         };
         Publication {
             name,
             event,
             data,
             key,
-            name_hash: name::hash(draft.name),
+            name_hash: draft.name_hash,
             key_hash,
             text: text.into_boxed_slice(),
             target: draft.target,
             policy: draft.policy,
             app: draft.app,
-            also: None,
+            also: 0,
             except: draft.except,
             sequence: 0,
             ts: draft.ts,

@@ -197,7 +197,7 @@ impl Router {
                 }
             }
             Line::Rooms => {
-                let rooms = self.rooms.len() as u64;
+                let rooms = self.rooms.public() as u64;
                 let subscriptions = self.shard_metrics.iter().map(|shard| shard.subscriptions.get()).sum();
                 publisher.replies.write(|out| reply::write_rooms(out, rooms, subscriptions));
             }

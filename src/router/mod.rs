@@ -130,7 +130,7 @@ impl Router {
             listener: None,
             publishers: Slab::new(),
             ready: Vec::new(),
-            everyone: RoomName::named("\u{0}"),
+            everyone: RoomName::everyone(),
             types: EventType::ALL.map(|kind| RoomName::event_type(kind.name(), None)),
             presences: Presences::default(),
             ids: PublishIds::default(),
@@ -239,9 +239,9 @@ impl Router {
     /// Takes one message of a shard's.
     pub fn handle(&mut self, message: ToRouter, now: Now, post: &mut impl Post) {
         match message {
-            ToRouter::Join { shard, room, policy } => {
+            ToRouter::Join { shard, room, slot, policy } => {
                 let key = self.rooms.find_or_insert(&room);
-                self.rooms.join(key, shard);
+                self.rooms.join(key, shard, slot);
                 let newest = match self.rooms.get(key) {
                     Some(known) if policy == Policy::Latest => known.latest.events().to_vec(),
                     _ => Vec::new(),
@@ -354,7 +354,7 @@ impl Router {
         while let Some(user) = self.presences.next_gone(now) {
             self.publish_presence(&user, false, now, post);
         }
-        self.metrics.known_rooms.set(self.rooms.len() as u64);
+        self.metrics.known_rooms.set(self.rooms.public() as u64);
         self.metrics.rooms_evicted.set(self.rooms.evicted());
         self.metrics.users_online.set(self.presences.len() as u64);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::app::wire::Object;
 use crate::audience::App;
 use crate::close::ErrorCode;
-use crate::mailbox::ToShard;
+use crate::mailbox::{NO_SLOT, ToShard};
 use crate::metrics::IngestResult;
 use crate::proto::ingest::{Publish, Target as LineTarget, reply};
 use crate::proto::json::Raw;
@@ -17,6 +17,7 @@ use crate::room::publication::{Draft, EventType, Publication, Target};
 use crate::router::ids::Seen;
 use crate::router::publisher::Publisher;
 use crate::router::replies::{Addressee, Counted, ticket};
+use crate::router::rooms::RoomEntry;
 use crate::router::{Post, Router};
 use crate::time::{self, Now};
 
@@ -27,11 +28,13 @@ type Refused = (ErrorCode, Cow<'static, str>);
 struct Route<'a> {
     target: Target,
     name: &'a str,
+    name_hash: u64,
     policy: Policy,
     /// The room whose offsets count it.
     room: u32,
     /// A second room, if anybody is in it.
-    also: Option<RoomName>,
+    also: Option<u32>,
+    /// The shards it is posted to.
     interest: Interest,
 }
 
@@ -88,6 +91,7 @@ impl Router {
         let draft = Draft {
             target: route.target,
             name: route.name,
+            name_hash: route.name_hash,
             event: line.event.text(),
             data: line.data.text(),
             key: line.key.as_deref(),
@@ -97,9 +101,8 @@ impl Router {
             except: None,
         };
         let mut publication = Publication::new(&draft, now);
-        publication.also = route.also;
         publication.ticket = ticket;
-        self.post(publication, route.room, route.interest, post);
+        self.post(publication, route.room, route.also, route.interest, post);
         Ok(match shards {
             0 => IngestResult::NoSubscribers,
             _ => IngestResult::Accepted,
@@ -133,18 +136,22 @@ impl Router {
             EventType::SystemAlerts => false,
         });
         let also = kind.and_then(|kind| match owner {
-            Some(owner) => self.interested(kind.room(owner)),
-            None => self.interested(self.types[kind as usize].clone()),
+            Some(owner) => self.in_use(&kind.room(owner)),
+            None => self.in_use(&self.types[kind as usize]),
         });
-        let room = self.rooms.touch(name::hash(name), name);
+        let name_hash = name::hash(name);
+        let room = self.rooms.touch(name_hash, name);
         if policy == Policy::Latest {
             self.check_keys(room, line)?;
         }
-        let mut interest = self.rooms.get(room).map_or(Interest::default(), |room| room.interest);
-        if let Some((_, more)) = &also {
-            interest = interest.union(*more);
-        }
-        Ok(Route { target: Target::Room, name, policy, room, also: also.map(|(name, _)| name), interest })
+        let interest =
+            self.interest(room).union(also.map_or(Interest::default(), |also| self.interest(also)));
+        Ok(Route { target: Target::Room, name, name_hash, policy, room, also, interest })
+    }
+
+    /// The shards with members of a room.
+    fn interest(&self, room: u32) -> Interest {
+        self.rooms.get(room).map_or(Interest::default(), |room| room.seats.shards())
     }
 
     /// A new key of a `latest` room needs room for it.
@@ -165,13 +172,16 @@ impl Router {
         self.scratch.push_str("user:");
         self.scratch.push_str(user);
         let room = self.rooms.touch(name::hash(&self.scratch), &self.scratch);
-        let mut interest = self.presences.shards(user);
-        let watched = self.rooms.get(room).filter(|room| !room.interest.is_empty());
-        let also = watched.map(|room| {
-            interest = interest.union(room.interest);
-            room.name.clone()
-        });
-        Route { target: Target::User, name: "", policy: Policy::Every, room, also, interest }
+        let watchers = self.interest(room);
+        Route {
+            target: Target::User,
+            name: "",
+            name_hash: name::hash(user),
+            policy: Policy::Every,
+            room,
+            also: (!watchers.is_empty()).then_some(room),
+            interest: self.presences.shards(user).union(watchers),
+        }
     }
 
     /// Everyone; but an alert that is not critical is for those who subscribed to alerts (`spec/market.md`).
@@ -183,43 +193,61 @@ impl Router {
             return Route {
                 target: Target::Broadcast,
                 name: "",
+                name_hash: 0,
                 policy: Policy::Every,
                 room,
                 also: None,
                 interest: everyone,
             };
         }
-        let alerts = self.interested(self.types[EventType::SystemAlerts as usize].clone());
-        let (also, interest) =
-            alerts.map_or((None, Interest::default()), |(name, interest)| (Some(name), interest));
-        Route { target: Target::Room, name: "", policy: Policy::Every, room, also, interest }
+        let also = self.in_use(&self.types[EventType::SystemAlerts as usize]);
+        let interest = also.map_or(Interest::default(), |also| self.interest(also));
+        Route { target: Target::Room, name: "", name_hash: 0, policy: Policy::Every, room, also, interest }
     }
 
-    /// The room with the shards that have members of it, if any has.
-    fn interested(&self, room: RoomName) -> Option<(RoomName, Interest)> {
-        let known = self.rooms.find(room.hash(), room.as_str()).and_then(|key| self.rooms.get(key))?;
-        (!known.interest.is_empty()).then_some((room, known.interest))
+    /// The key of a room, if anybody is in it.
+    fn in_use(&self, room: &RoomName) -> Option<u32> {
+        let key = self.rooms.find(room.hash(), room.as_str())?;
+        (!self.interest(key).is_empty()).then_some(key)
     }
 
     /// Stamps a publication, keeps it if it is the newest of its room, and posts it.
-    fn post(&mut self, mut publication: Publication, room: u32, interest: Interest, post: &mut impl Post) {
+    fn post(
+        &mut self,
+        mut publication: Publication,
+        room: u32,
+        also: Option<u32>,
+        interest: Interest,
+        post: &mut impl Post,
+    ) {
         self.sequence += 1;
         publication.sequence = self.sequence;
         publication.set_unwritten(interest.len());
+        let also = also.and_then(|also| self.rooms.get(also));
+        publication.also = also.map_or(0, |also| also.name.hash());
         let publication = Arc::new(publication);
+        for shard in interest.shards() {
+            let slot_of =
+                |room: Option<&RoomEntry>| room.and_then(|room| room.seats.slot(shard)).unwrap_or(NO_SLOT);
+            post.post(
+                shard,
+                ToShard::Event {
+                    publication: Arc::clone(&publication),
+                    room: slot_of(self.rooms.get(room)),
+                    also: slot_of(also),
+                },
+            );
+        }
         if publication.policy == Policy::Latest
             && publication.target == Target::Room
             && let Some(room) = self.rooms.get_mut(room)
         {
             room.latest.put(&publication);
         }
-        for shard in interest.shards() {
-            post.post(shard, ToShard::Event(Arc::clone(&publication)));
-        }
     }
 
     /// What a client publishes: to a user, or to a room it may speak in.
-    pub(super) fn publish_from_client(&mut self, mut publication: Publication, post: &mut impl Post) {
+    pub(super) fn publish_from_client(&mut self, publication: Publication, post: &mut impl Post) {
         let (room, also, interest) = match publication.target {
             Target::User => {
                 let route = self.route_to_user(publication.name());
@@ -227,22 +255,21 @@ impl Router {
             }
             Target::Room | Target::Broadcast => {
                 let room = self.rooms.touch(publication.name_hash(), publication.name());
-                let interest = self.rooms.get(room).map_or(Interest::default(), |room| room.interest);
-                (room, None, interest)
+                (room, None, self.interest(room))
             }
         };
         if let Some(room) = self.rooms.get_mut(room) {
             room.offset += 1;
         }
-        publication.also = also;
         if !interest.is_empty() {
-            self.post(publication, room, interest, post);
+            self.post(publication, room, also, interest, post);
         }
     }
 
     /// Tells those who watch a user that it has come or gone.
     pub(super) fn publish_presence(&mut self, user: &str, online: bool, now: Now, post: &mut impl Post) {
-        let Some((room, interest)) = self.interested(RoomName::presence(user)) else { return };
+        let room = RoomName::presence(user);
+        let Some(key) = self.in_use(&room) else { return };
         let mut data = Vec::new();
         Object::write(&mut data, |data| {
             data.put("userId", user).put("online", online).put("timestamp", time::millis(now.unix_ms()));
@@ -250,6 +277,7 @@ impl Router {
         let draft = Draft {
             target: Target::Room,
             name: room.as_str(),
+            name_hash: room.hash(),
             event: "\"presence_update\"",
             data: std::str::from_utf8(&data).unwrap_or("null"),
             key: None,
@@ -258,7 +286,6 @@ impl Router {
             ts: None,
             except: None,
         };
-        let key = self.rooms.find_or_insert(&room);
-        self.post(Publication::new(&draft, now), key, interest, post);
+        self.post(Publication::new(&draft, now), key, None, self.interest(key), post);
     }
 }

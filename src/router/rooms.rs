@@ -3,7 +3,7 @@
 use hashbrown::HashTable;
 use slab::Slab;
 
-use crate::room::interest::Interest;
+use crate::room::interest::Seats;
 use crate::room::latest::Latest;
 use crate::room::name::RoomName;
 
@@ -15,8 +15,8 @@ pub struct RoomEntry {
     pub name: RoomName,
     /// Events published to it since start.
     pub offset: u64,
-    /// Shards with members.
-    pub interest: Interest,
+    /// Shards with members, and the room's slot there.
+    pub seats: Seats,
     /// For policy `latest`: the newest events.
     pub latest: Latest,
     /// Neighbours in the list of rooms without members, [`NONE`] at the ends.
@@ -32,6 +32,8 @@ pub struct Rooms {
     newest: u32,
     oldest: u32,
     limit: usize,
+    /// Rooms with a name outside.
+    public: usize,
     evicted: u64,
 }
 
@@ -44,13 +46,14 @@ impl Rooms {
             newest: NONE,
             oldest: NONE,
             limit: limit.max(1),
+            public: 0,
             evicted: 0,
         }
     }
 
-    /// How many rooms are known.
-    pub fn len(&self) -> usize {
-        self.slab.len()
+    /// How many rooms are known by a name outside.
+    pub fn public(&self) -> usize {
+        self.public
     }
 
     /// Rooms forgotten since start.
@@ -95,10 +98,11 @@ impl Rooms {
             self.evict();
         }
         let hash = name.hash();
+        self.public += usize::from(name.is_public());
         let key = self.slab.insert(RoomEntry {
             name,
             offset: 0,
-            interest: Interest::default(),
+            seats: Seats::default(),
             latest: Latest::default(),
             newer: NONE,
             older: NONE,
@@ -111,18 +115,18 @@ impl Rooms {
     }
 
     /// A shard has members now.
-    pub fn join(&mut self, key: u32, shard: u8) {
+    pub fn join(&mut self, key: u32, shard: u8, slot: u32) {
         self.unlink(key);
         if let Some(room) = self.get_mut(key) {
-            room.interest.insert(shard);
+            room.seats.insert(shard, slot);
         }
     }
 
     /// A shard has no members any more. An internal room that nobody is in is forgotten.
     pub fn leave(&mut self, key: u32, shard: u8) {
         let Some(room) = self.get_mut(key) else { return };
-        room.interest.remove(shard);
-        if !room.interest.is_empty() {
+        room.seats.remove(shard);
+        if !room.seats.shards().is_empty() {
             return;
         }
         match room.name.is_public() {
@@ -142,6 +146,7 @@ impl Rooms {
     fn remove(&mut self, key: u32) {
         self.unlink(key);
         let room = self.slab.remove(key as usize);
+        self.public -= usize::from(room.name.is_public());
         if let Ok(entry) = self.index.find_entry(room.name.hash(), |known| *known == key) {
             entry.remove();
         }
@@ -199,7 +204,7 @@ mod tests {
     fn the_room_without_members_published_longest_ago_is_forgotten() {
         let mut rooms = Rooms::new(3);
         let kept = touch(&mut rooms, "trade:A");
-        rooms.join(kept, 0);
+        rooms.join(kept, 0, 7);
         touch(&mut rooms, "trade:B");
         touch(&mut rooms, "trade:C");
         touch(&mut rooms, "trade:B");
@@ -210,6 +215,6 @@ mod tests {
         rooms.leave(kept, 0);
         touch(&mut rooms, "trade:E");
         assert!(!known(&rooms, "trade:B"));
-        assert_eq!((rooms.len(), rooms.evicted()), (3, 2));
+        assert_eq!((rooms.public(), rooms.evicted()), (3, 2));
     }
 }

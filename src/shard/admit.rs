@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::app::{AppOpening, Input, Labels, Opening, Session};
 use crate::audience::{App, TransportKind};
 use crate::auth::{AuthError, Identity};
-use crate::close::{CloseReason, ErrorCode};
+use crate::close::ErrorCode;
 use crate::mailbox::ToRouter;
 use crate::metrics::{LimitKind, Rejection};
 use crate::proto::http::Request;
@@ -216,10 +216,9 @@ impl<N: Net> Shard<N> {
         }
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.phase = Phase::WebSocket { client: slot, decoder: Decoder::new() };
-        let written = conn.transport.write(response, &mut self.write_scratch);
-        if !written.is_ok_and(|written| written.taken == response.len()) {
-            return self.lost(key, CloseReason::ConnectionLost);
-        }
+        // Goes out at the end of the turn, after the router has been told of the user: what is published once the client
+        // knows that it is connected reaches it.
+        self.push_head(slot, response);
         self.input(slot, Input::Opened, now);
         self.arm(key, now);
     }

@@ -7,7 +7,9 @@ use hashbrown::HashTable;
 use crate::app::Session;
 use crate::audience::Wire;
 use crate::room::members::Membership;
+use crate::room::publication::{EventType, Publication};
 use crate::shard::outbox::{Backlog, Queue};
+use crate::shard::rooms::LocalRooms;
 use crate::shard::slots::Slots;
 use crate::shard::wheel::Tick;
 use crate::users::User;
@@ -41,6 +43,19 @@ pub struct Client {
     pub session: Session,
     /// It is being closed: what is queued goes out, nothing more comes in. When it is over even if not all went out.
     pub closing: Option<Tick>,
+}
+
+impl Client {
+    /// Whether an event for the client's user reaches it by the event's type, although it has left the user's room.
+    #[cold]
+    pub fn has_type_of(&self, publication: &Publication, rooms: &LocalRooms) -> bool {
+        let event = str::from_utf8(publication.event()).unwrap_or_default();
+        let Some(kind) = EventType::of_event(event.trim_matches('"')) else { return false };
+        let room = kind.room(publication.name());
+        rooms
+            .find(room.hash(), room.as_str())
+            .is_some_and(|slot| self.memberships.iter().any(|membership| membership.room == slot))
+    }
 }
 
 /// The users of a shard: each the head of a list through its clients.

@@ -89,7 +89,7 @@ impl Fanout {
         };
         let before = backlog.bytes();
         match chunk {
-            Chunk::Bytes { .. } => backlog.hold(self.memory.bytes_of(chunk)),
+            Chunk::Bytes { .. } | Chunk::Head { .. } => backlog.hold(self.memory.bytes_of(chunk)),
             Chunk::Batch(index) => metrics.events_conflated.add(backlog.hold_batch(self.memory.batch(index))),
         }
         metrics.outbox_bytes.add((backlog.bytes() - before) as u64);
@@ -118,7 +118,7 @@ impl<N: Net> Shard<N> {
     /// Takes one message of the router's.
     pub fn deliver(&mut self, message: ToShard, now: Now) {
         match message {
-            ToShard::Event(publication) => self.event(publication),
+            ToShard::Event { publication, room, also } => self.event(publication, room, also),
             ToShard::Joined { room, newest } => self.joined(&room, newest, now),
             ToShard::Disconnect { user, code, reason, ticket } => {
                 self.disconnect(&user, code, &reason, ticket, now);
@@ -139,18 +139,19 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    fn event(&mut self, publication: Arc<Publication>) {
+    fn event(&mut self, publication: Arc<Publication>, room: u32, also: u32) {
         self.fanout.bytes += publication.size();
         let ticket = publication.ticket;
+        let also = self.rooms.check(also, publication.also);
         let count = match publication.target {
             Target::Room => {
-                let room = self.rooms.find(publication.name_hash(), publication.name());
-                self.delivery().for_room(room, &publication)
+                let room = self.rooms.check(room, publication.name_hash());
+                self.delivery().for_room(room, also, &publication)
             }
-            Target::Broadcast => self.delivery().for_room(Some(EVERYONE), &publication),
+            Target::Broadcast => self.delivery().for_room(Some(EVERYONE), None, &publication),
             Target::User => {
                 let first = self.local_users.first(publication.name_hash(), publication.name());
-                self.delivery().for_user(first, &publication)
+                self.delivery().for_user(first, also, &publication)
             }
         };
         if let Some(ticket) = ticket {
@@ -197,6 +198,15 @@ impl<N: Net> Shard<N> {
         self.fanout.push(client, slot, Chunk::Batch(batch), &self.metrics);
     }
 
+    /// Sends the answer to the upgrade request, ahead of the first frames and in one write with them.
+    pub(super) fn push_head(&mut self, slot: u32, response: &[u8]) {
+        let Some(client) = self.clients.get_mut(slot) else { return };
+        let start = self.fanout.memory.bytes.len() as u32;
+        self.fanout.memory.bytes.extend_from_slice(response);
+        let end = self.fanout.memory.bytes.len() as u32;
+        self.fanout.push(client, slot, Chunk::Head { start, end }, &self.metrics);
+    }
+
     /// Sends one text frame to a client.
     pub(super) fn push_text(&mut self, slot: u32, text: &[u8]) {
         let Some(client) = self.clients.get_mut(slot) else { return };
@@ -219,14 +229,13 @@ impl<N: Net> Shard<N> {
 }
 
 /// Whether an event for `app` is for a group of that wire.
-fn is_for(app: Option<App>, group: &Group) -> bool {
+fn is_for(app: Option<App>, group: &Group<'_>) -> bool {
     app.is_none_or(|app| group.wire.app() == app)
 }
 
 impl Delivery<'_> {
     /// An event for the members of a room, and of the room of its type. Returns how many clients it is for.
-    fn for_room(&mut self, room: Option<u32>, publication: &Arc<Publication>) -> u32 {
-        let also = publication.also.as_ref().and_then(|also| self.rooms.find(also.hash(), also.as_str()));
+    fn for_room(&mut self, room: Option<u32>, also: Option<u32>, publication: &Arc<Publication>) -> u32 {
         let home = match (room, also) {
             (None, None) => return 0,
             (Some(room), _) => {
@@ -258,12 +267,10 @@ impl Delivery<'_> {
     /// How many clients the batch's members are.
     fn count(&mut self, home: u32, also: u32, publication: &Publication) -> u32 {
         let members = |room: u32| {
-            let groups = self.rooms.get(room).map_or(&[][..], |room| room.members.groups());
-            groups
-                .iter()
-                .filter(|group| is_for(publication.app, group))
-                .map(|group| group.clients.len())
-                .sum::<usize>() as u32
+            self.rooms.get(room).map_or(0, |room| {
+                let groups = room.members.groups().filter(|group| is_for(publication.app, group));
+                groups.map(|group| group.clients.len()).sum::<usize>() as u32
+            })
         };
         if also == NO_ROOM {
             return members(home);
@@ -275,8 +282,9 @@ impl Delivery<'_> {
         let stamp = self.fanout.stamp();
         let mut count = 0;
         for room in [home, also] {
-            for group in self.rooms.get(room).map_or(&[][..], |room| room.members.groups()) {
-                for slot in group.clients.iter().filter(|_| is_for(publication.app, group)) {
+            let Some(room) = self.rooms.get(room) else { continue };
+            for group in room.members.groups().filter(|group| is_for(publication.app, group)) {
+                for slot in group.clients {
                     if let Some(client) = self.clients.get_mut(*slot)
                         && std::mem::replace(&mut client.stamp, stamp) != stamp
                     {
@@ -298,7 +306,7 @@ impl Delivery<'_> {
         }
         for room in [home, also] {
             let Some(room) = self.rooms.get(room) else { continue };
-            for group in room.members.groups().iter().filter(|group| is_for(publication.app, group)) {
+            for group in room.members.groups().filter(|group| is_for(publication.app, group)) {
                 // Written by the first room's group already, unless only the second room has this wire.
                 if !batch.wires.iter().any(|(wire, _)| *wire == group.wire) {
                     // The wire's list of frames starts with this batch, as the members cannot change while it is open.
@@ -372,13 +380,13 @@ impl Delivery<'_> {
             let mut members = 0;
             for room in [batch.room, batch.also] {
                 let Some(room) = self.rooms.get(room) else { continue };
-                let Some(group) = room.members.groups().iter().find(|group| group.wire == wire) else {
+                let Some(group) = room.members.groups().find(|group| group.wire == wire) else {
                     continue;
                 };
                 members += hand_out(
                     self.fanout,
                     self.clients,
-                    &group.clients,
+                    group.clients,
                     Chunk::Batch(sealed),
                     stamp,
                     self.metrics,
@@ -399,8 +407,8 @@ impl Delivery<'_> {
                 self.seal(open as usize);
             }
             let Some(room) = self.rooms.get(room) else { continue };
-            for group in room.members.groups().iter().filter(|group| is_for(publication.app, group)) {
-                for slot in &group.clients {
+            for group in room.members.groups().filter(|group| is_for(publication.app, group)) {
+                for slot in group.clients {
                     let Some(client) = self.clients.get_mut(*slot) else { continue };
                     count +=
                         to_client(self.fanout, self.metrics, client, *slot, publication, stamp, &mut frames);
@@ -411,18 +419,17 @@ impl Delivery<'_> {
     }
 
     /// An event for a user: its clients here, and those who watch it.
-    fn for_user(&mut self, first: u32, publication: &Arc<Publication>) -> u32 {
+    fn for_user(&mut self, first: u32, also: Option<u32>, publication: &Arc<Publication>) -> u32 {
         let stamp = self.fanout.stamp();
         let (mut frames, mut count, mut at) = (Frames::default(), 0, first);
         while let Some(client) = self.clients.get_mut(at) {
             let slot = std::mem::replace(&mut at, client.next_of_user);
-            if client.is_personal {
+            if client.is_personal || client.has_type_of(publication, self.rooms) {
                 count += to_client(self.fanout, self.metrics, client, slot, publication, stamp, &mut frames);
             }
         }
-        let watched = publication.also.as_ref().and_then(|also| self.rooms.find(also.hash(), also.as_str()));
-        let Some(watched) = watched.and_then(|room| self.rooms.get(room)) else { return count };
-        for slot in watched.members.groups().iter().flat_map(|group| &group.clients) {
+        let Some(watched) = also.and_then(|room| self.rooms.get(room)) else { return count };
+        for slot in watched.members.groups().flat_map(|group| group.clients) {
             let Some(client) = self.clients.get_mut(*slot) else { continue };
             count += to_client(self.fanout, self.metrics, client, *slot, publication, stamp, &mut frames);
         }

@@ -62,7 +62,9 @@ impl<N: Net> Shard<N> {
             "detail": refusal.message,
         })
         .to_string();
-        let retry = refusal.retry_after.map(|wait| wait.as_secs().max(1).to_string());
+        // Rounded up, so that who waits that long is let through.
+        let retry =
+            refusal.retry_after.map(|wait| wait.as_nanos().div_ceil(1_000_000_000).max(1).to_string());
         let mut headers = vec![("Content-Type", "application/json")];
         if let Some(seconds) = &retry {
             headers.push(("Retry-After", seconds));

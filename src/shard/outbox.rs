@@ -41,6 +41,13 @@ pub enum Chunk {
     },
     /// A batch of the turn.
     Batch(u32),
+    /// Bytes of the turn's buffer that are no frames: the answer to the upgrade request.
+    Head {
+        /// First byte.
+        start: u32,
+        /// One past the last.
+        end: u32,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -77,12 +84,11 @@ pub struct TurnMemory {
     batches: Vec<Batch>,
     links: Vec<Link>,
     spare: Vec<Vec<u8>>,
+    spare_bytes: usize,
 }
 
-/// Buffers kept for the next turn; the bound of what an idle shard holds on to, with [`SPARE_BYTES`].
-const SPARE_BUFFERS: usize = 1_024;
-/// A buffer larger than this goes back to the allocator.
-const SPARE_BYTES: usize = 256 * 1024;
+/// Bytes of buffers kept for the next turn: what one turn needs, and the bound of what an idle shard holds on to.
+const SPARE_BYTES: usize = 1024 * 1024;
 
 impl TurnMemory {
     /// Appends a chunk to a client's list. Neighbouring bytes become one chunk.
@@ -127,14 +133,18 @@ impl TurnMemory {
     /// The bytes of a chunk.
     pub fn bytes_of(&self, chunk: Chunk) -> &[u8] {
         match chunk {
-            Chunk::Bytes { start, end } => &self.bytes[start as usize..end as usize],
+            Chunk::Bytes { start, end } | Chunk::Head { start, end } => {
+                &self.bytes[start as usize..end as usize]
+            }
             Chunk::Batch(index) => &self.batch(index).bytes,
         }
     }
 
     /// An empty buffer for frames.
     pub fn take_buffer(&mut self) -> Vec<u8> {
-        self.spare.pop().unwrap_or_default()
+        let buffer = self.spare.pop().unwrap_or_default();
+        self.spare_bytes -= buffer.capacity();
+        buffer
     }
 
     /// Forgets everything: no client's list may be used any more.
@@ -146,11 +156,11 @@ impl TurnMemory {
         }
         for batch in self.batches.drain(..) {
             // A batch that a backlog still holds stays with it.
-            if self.spare.len() < SPARE_BUFFERS
-                && let Ok(mut buffer) = Rc::try_unwrap(batch.bytes)
-                && buffer.capacity() <= SPARE_BYTES
+            if let Ok(mut buffer) = Rc::try_unwrap(batch.bytes)
+                && self.spare_bytes + buffer.capacity() <= SPARE_BYTES
             {
                 buffer.clear();
+                self.spare_bytes += buffer.capacity();
                 self.spare.push(buffer);
             }
         }
@@ -243,6 +253,10 @@ impl Backlog {
     /// Keeps what is left of a turn's chunk of which `written` bytes went out. Returns how many events were replaced.
     pub fn keep_chunk(&mut self, memory: &TurnMemory, chunk: Chunk, written: usize) -> u64 {
         match chunk {
+            Chunk::Head { .. } => {
+                self.hold(&memory.bytes_of(chunk)[written..]);
+                0
+            }
             Chunk::Bytes { .. } => {
                 let bytes = memory.bytes_of(chunk);
                 let begun = frame_start(bytes, written);
@@ -359,8 +373,9 @@ impl Backlog {
         if let Some(held) = front {
             let begun = frame_start(&held.bytes, held.start);
             if begun < held.start {
-                let length = ws::frame_length(&held.bytes[begun..]).unwrap_or(held.end - begun);
-                self.hold_shared(held.bytes, held.start, begun + length, None);
+                let length = ws::frame_length(&held.bytes[begun..held.end]).unwrap_or(usize::MAX);
+                let end = held.end.min(begun.saturating_add(length));
+                self.hold_shared(held.bytes, held.start, end, None);
             }
         }
     }

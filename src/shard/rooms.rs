@@ -66,7 +66,7 @@ impl LocalRooms {
     pub fn new() -> LocalRooms {
         let mut slots = Slots::default();
         let everyone = slots.insert(LocalRoom {
-            name: RoomName::named("\u{0}"),
+            name: RoomName::everyone(),
             policy: Policy::Every,
             state: RoomState::Joined,
             members: Members::default(),
@@ -81,6 +81,11 @@ impl LocalRooms {
     pub fn find(&self, hash: u64, name: &str) -> Option<u32> {
         let is_it = |slot: &u32| self.slots.get(*slot).is_some_and(|room| room.name.as_str() == name);
         self.index.find(hash, is_it).copied()
+    }
+
+    /// The slot, if the room with that hash is still there: a room that was left makes place for another one.
+    pub fn check(&self, slot: u32, hash: u64) -> Option<u32> {
+        self.slots.get(slot).filter(|room| room.name.hash() == hash).map(|_| slot)
     }
 
     /// The room in a slot.
@@ -104,7 +109,6 @@ impl LocalRooms {
         if let Some(slot) = self.find(name.hash(), name.as_str()) {
             return slot;
         }
-        outgoing.push(ToRouter::Join { shard, room: name.clone(), policy });
         self.next_order += 1;
         let slot = self.slots.insert(LocalRoom {
             name: name.clone(),
@@ -114,6 +118,7 @@ impl LocalRooms {
             latest: Latest::default(),
             open_batch: NO_BATCH,
         });
+        outgoing.push(ToRouter::Join { shard, room: name.clone(), slot, policy });
         let slots = &self.slots;
         self.index
             .insert_unique(name.hash(), slot, |slot| slots.get(*slot).map_or(0, |room| room.name.hash()));

@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
+use crate::accept::{Accepted, Acceptor, NO_DESCRIPTORS};
 use crate::limits::TURN_EVENTS;
 use crate::mailbox::{ToRouter, ToShard};
 use crate::router::{BodyResult, Post, Router, TOKENS};
@@ -22,12 +23,21 @@ use crate::shard::{Net, Shard};
 use crate::time::Now;
 use crate::transport::tls::TlsConfig;
 
+/// The token of the public listeners, where a shard drives them itself.
+const LISTENERS: Token = Token(usize::MAX - 2);
 /// The token of the waker.
 pub const WAKER: Token = Token(usize::MAX - 1);
 /// Socket events taken from the poll at once.
 const EVENTS: usize = 1_024;
 /// Messages on the lane from the router to a shard: a few turns' worth.
 pub const LANE: usize = 16 * TURN_EVENTS;
+
+impl From<Accepted> for Command<TcpStream> {
+    fn from(accepted: Accepted) -> Self {
+        let Accepted { stream, peer, is_surplus } = accepted;
+        Command::Accept { stream, peer, is_surplus }
+    }
+}
 
 /// Real sockets.
 pub struct MioNet {
@@ -163,12 +173,24 @@ struct Here<'a, N: Net> {
 
 impl<N: Net> Post for Here<'_, N> {
     fn post(&mut self, _: u8, message: ToShard) {
-        self.events += usize::from(matches!(message, ToShard::Event(_)));
+        self.events += usize::from(matches!(message, ToShard::Event { .. }));
         self.shard.deliver(message, self.now);
     }
 }
 
-/// One shard and the router on one thread. Ends when the shard has drained.
+/// What [`run_alone`] drives besides the shard.
+pub struct Alone {
+    /// The router.
+    pub router: Router,
+    /// The public listeners.
+    pub acceptor: Acceptor,
+    /// What the shard is told.
+    pub commands: Receiver<Command<TcpStream>>,
+    /// What the router is told.
+    pub router_commands: Receiver<RouterCommand>,
+}
+
+/// One shard, the router and the listeners on one thread. Ends when the shard has drained.
 ///
 /// # Errors
 /// The poll failed.
@@ -176,17 +198,19 @@ pub fn run_alone(
     mut poll: Poll,
     alarm: &Alarm,
     mut shard: Shard<MioNet>,
-    mut router: Router,
-    commands: &Receiver<Command<TcpStream>>,
-    router_commands: &Receiver<RouterCommand>,
+    alone: Alone,
     pace: Option<Duration>,
 ) -> io::Result<()> {
+    let Alone { mut router, mut acceptor, commands, router_commands } = alone;
+    acceptor.register(poll.registry(), LISTENERS)?;
     let mut events = Events::with_capacity(EVENTS);
     let mut pace = Pace::new(pace);
+    let mut accept_pause = Duration::ZERO;
     loop {
         let is_busy = shard.has_ready() || shard.has_overflowed() || router.has_ready();
         let timeout = match is_busy {
             true => Duration::ZERO,
+            false if acceptor.may_wait() => accept_pause,
             false => {
                 let timeout = shard.poll_timeout();
                 router.next_tick(Now::read()).map_or(timeout, |tick| tick.min(timeout))
@@ -195,10 +219,15 @@ pub fn run_alone(
         wait(&mut poll, &mut events, timeout)?;
         let now = Now::read();
         alarm.reset();
-        dispatch(&poll, &events, &mut shard, Some(&mut router));
+        dispatch(&poll, &events, &mut shard, Some((&mut router, &mut acceptor)));
         while let Ok(command) = commands.try_recv() {
+            if matches!(command, Command::Drain(_)) {
+                acceptor.close();
+            }
             shard.command(command, now);
         }
+        let has_descriptors = acceptor.accept(|accepted| shard.command(accepted.into(), now));
+        accept_pause = if has_descriptors { Duration::ZERO } else { NO_DESCRIPTORS };
         while let Ok(command) = router_commands.try_recv() {
             router_command(&mut router, command);
         }
@@ -211,7 +240,7 @@ pub fn run_alone(
         {
             std::thread::sleep(pause);
             wait(&mut poll, &mut events, Duration::ZERO)?;
-            dispatch(&poll, &events, &mut shard, Some(&mut router));
+            dispatch(&poll, &events, &mut shard, Some((&mut router, &mut acceptor)));
             let mut post = Here { shard: &mut shard, now: Now::read(), events: 0 };
             left_over = router.read_publishers(post.now, &mut post);
             pace.waited(post.events > 0);
@@ -248,7 +277,12 @@ fn wait(poll: &mut Poll, events: &mut Events, timeout: Duration) -> io::Result<(
     }
 }
 
-fn dispatch(poll: &Poll, events: &Events, shard: &mut Shard<MioNet>, mut router: Option<&mut Router>) {
+fn dispatch(
+    poll: &Poll,
+    events: &Events,
+    shard: &mut Shard<MioNet>,
+    mut others: Option<(&mut Router, &mut Acceptor)>,
+) {
     for event in events {
         let token = event.token();
         let (readable, writable) = (event.is_readable(), event.is_writable());
@@ -258,7 +292,11 @@ fn dispatch(poll: &Poll, events: &Events, shard: &mut Shard<MioNet>, mut router:
         }
         if token.0 < TOKENS {
             shard.socket_event(token.0 as u32, readable, writable, peer_closed);
-        } else if let Some(router) = &mut router {
+        } else if let Some((router, acceptor)) = &mut others {
+            if token == LISTENERS {
+                acceptor.make_ready();
+                continue;
+            }
             router.socket_event(token.0, readable, writable, peer_closed, poll.registry());
         }
     }

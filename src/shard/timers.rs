@@ -65,6 +65,10 @@ impl<N: Net> Shard<N> {
     fn token_deadline(&self, client: &Client, now: Now) -> Tick {
         let unix_seconds = client.session.token_deadline(self.settings.app.grace);
         let ahead = unix_seconds.saturating_mul(1_000_000_000).saturating_sub(now.unix);
+        if ahead == 0 {
+            // Due now, not at the next tick, which would be ever the next one.
+            return wheel::tick(now.mono);
+        }
         match now.mono.checked_add(ahead) {
             Some(mono) if mono / 1_000_000 / wheel::TICK_MS < u64::from(Tick::MAX) => wheel::tick_after(mono),
             _ => Tick::MAX,

@@ -15,6 +15,7 @@ use super::target::Target;
 use super::token::Tokens;
 use super::{Client, READ_BUFFER, Sink};
 use crate::failure::{Context, Failure};
+use crate::frame::{self, TEXT};
 
 /// Connections in flight at once: enough to keep a server busy, and below any
 /// usual listen backlog.
@@ -29,6 +30,11 @@ const MAX_HEAD: usize = 16 * 1024;
 /// The key of every handshake. Any 16 bytes in base64 do (RFC 6455 §4.1).
 const KEY: &str = "ZmFuZmFyZSBsb2FkdGVzdA==";
 
+/// Answers to a Socket.IO CONNECT packet: Engine.IO message, then CONNECT or
+/// CONNECT_ERROR. No message of a plain WebSocket server starts so.
+const NAMESPACE_ENTERED: &[u8] = b"40";
+const NAMESPACE_REFUSED: &[u8] = b"44";
+
 /// What to open.
 pub struct Plan<'a> {
     pub target: &'a Target,
@@ -41,12 +47,16 @@ pub struct Plan<'a> {
     pub confirm: &'a str,
     /// A message with this text in it, while joining, is a refusal.
     pub reject: &'a str,
+    /// Connect to the Socket.IO namespace `/` before joining.
+    pub socketio: bool,
 }
 
 /// How far a connection has come.
 enum Stage {
     Connecting(TcpStream),
     Upgrading(TcpStream, Vec<u8>),
+    /// Waits for the Socket.IO namespace.
+    Entering(Client),
     /// With the number of confirmations still to come.
     Joining(Client, usize),
     Ready(Client),
@@ -57,12 +67,18 @@ struct Confirmations<'a> {
     confirm: Option<memmem::Finder<'a>>,
     reject: memmem::Finder<'a>,
     seen: usize,
+    /// The namespace has let this connection in.
+    entered: bool,
     refusal: Option<String>,
 }
 
 impl Sink for Confirmations<'_> {
     fn message(&mut self, payload: &[u8]) {
-        if self.confirm.as_ref().is_some_and(|text| text.find(payload).is_some()) {
+        if payload.starts_with(NAMESPACE_ENTERED) {
+            self.entered = true;
+        } else if payload.starts_with(NAMESPACE_REFUSED) {
+            self.refusal = Some(String::from_utf8_lossy(payload).into_owned());
+        } else if self.confirm.as_ref().is_some_and(|text| text.find(payload).is_some()) {
             self.seen += 1;
         } else if self.reject.find(payload).is_some() && self.refusal.is_none() {
             self.refusal = Some(String::from_utf8_lossy(payload).into_owned());
@@ -105,6 +121,7 @@ where
             confirm: (!plan.confirm.is_empty()).then(|| memmem::Finder::new(plan.confirm)),
             reject: memmem::Finder::new(plan.reject),
             seen: 0,
+            entered: false,
             refusal: None,
         },
         scratch: vec![0; READ_BUFFER],
@@ -189,6 +206,13 @@ impl<J: FnMut(usize, &mut Vec<u8>) -> usize> Dialer<'_, J> {
                 Ok((Stage::Upgrading(stream, Vec::new()), true))
             }
             Stage::Upgrading(stream, head) => self.upgrade(index, stream, head),
+            Stage::Entering(mut client) => {
+                self.listen(&mut client)?;
+                if std::mem::take(&mut self.confirmations.entered) {
+                    return self.join(index, client);
+                }
+                Ok((Stage::Entering(client), false))
+            }
             Stage::Joining(mut client, left) => {
                 self.listen(&mut client)?;
                 let left = left.saturating_sub(std::mem::take(&mut self.confirmations.seen));
@@ -206,7 +230,7 @@ impl<J: FnMut(usize, &mut Vec<u8>) -> usize> Dialer<'_, J> {
         }
     }
 
-    /// Reads the response head; once it is whole, sends the joins.
+    /// Reads the response head; once it is whole, goes on.
     fn upgrade(
         &mut self,
         index: usize,
@@ -236,11 +260,25 @@ impl<J: FnMut(usize, &mut Vec<u8>) -> usize> Dialer<'_, J> {
             return Err("the Sec-WebSocket-Accept header is wrong or missing".to_owned());
         }
         let mut client = Client::new(stream, head.split_off(end + 4));
+        client.take_carry(&mut self.confirmations)?;
+        if !self.plan.socketio {
+            return self.join(index, client);
+        }
+        let token = self.plan.tokens.of(index).map_err(words)?;
+        let auth = token.map(|token| serde_json::json!({ "token": token }).to_string());
+        let mut packet = Vec::new();
+        let text = format!("40{}", auth.unwrap_or_default());
+        frame::push_client_frame(&mut packet, TEXT, text.as_bytes());
+        client.write_all(&packet).map_err(words)?;
+        Ok((Stage::Entering(client), true))
+    }
+
+    /// Sends the joins.
+    fn join(&mut self, index: usize, mut client: Client) -> Result<(Stage, bool), String> {
         let mut frames = Vec::new();
         let joins = (self.joins)(index, &mut frames);
         client.write_all(&frames).map_err(words)?;
         let expected = if self.confirmations.confirm.is_some() { joins } else { 0 };
-        client.take_carry(&mut self.confirmations)?;
         Ok((Stage::Joining(client, expected), true))
     }
 
@@ -256,6 +294,7 @@ impl<J: FnMut(usize, &mut Vec<u8>) -> usize> Dialer<'_, J> {
         let waiting = self.stages.iter().flatten().find_map(|stage| match stage {
             Stage::Connecting(_) => Some("waits for the TCP connection"),
             Stage::Upgrading(..) => Some("waits for the answer to its upgrade"),
+            Stage::Entering(_) => Some("waits for the Socket.IO namespace"),
             Stage::Joining(..) => Some("waits for its joins to be confirmed (see --confirm)"),
             Stage::Ready(_) => None,
         });

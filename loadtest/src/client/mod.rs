@@ -18,6 +18,11 @@ use crate::frame::{self, CLOSE, PING, PONG, TEXT};
 /// costs one read.
 pub const READ_BUFFER: usize = 256 * 1024;
 
+/// A whole message that is an Engine.IO ping, and its answer. No plain
+/// WebSocket server here sends a message of one digit.
+const ENGINE_PING: &[u8] = b"2";
+const ENGINE_PONG: &[u8] = b"3";
+
 /// What is done with messages as they come.
 pub trait Sink {
     /// A read gave bytes; the messages in them follow.
@@ -101,13 +106,25 @@ impl Client {
             };
             let Some(payload) = bytes.get(used + header.length..end) else { break };
             if header.opcode == TEXT && header.fin {
-                sink.message(payload);
+                if payload == ENGINE_PING {
+                    self.answer_engine_ping()?;
+                } else {
+                    sink.message(payload);
+                }
             } else {
                 self.other_frame(header, payload)?;
             }
             used = end;
         }
         Ok(used)
+    }
+
+    /// Engine.IO has pings of its own, in text messages.
+    #[cold]
+    fn answer_engine_ping(&mut self) -> Result<(), String> {
+        let mut pong = Vec::new();
+        frame::push_client_frame(&mut pong, TEXT, ENGINE_PONG);
+        self.write_all(&pong).map_err(|error| format!("pong not sent: {error}"))
     }
 
     /// Control frames, and what is not expected from a server of small messages.

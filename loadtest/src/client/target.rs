@@ -4,6 +4,21 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 use crate::failure::{Context, Failure};
 
+/// How a client joins `{room}` on fanfare's native wire.
+pub const NATIVE_JOIN: &str = r#"{"event":"join_room","data":{"room":"{room}"}}"#;
+/// The same as a Socket.IO event.
+pub const SOCKETIO_JOIN: &str = r#"42["join_room",{"room":"{room}"}]"#;
+/// What a refusal has in it, on either wire.
+pub const NATIVE_ERROR: &str = r#""event":"error""#;
+pub const SOCKETIO_ERROR: &str = r#"42["error""#;
+/// Where Socket.IO clients that use WebSocket only connect (Engine.IO v4).
+const SOCKETIO_PATH: &str = "/socket.io/?EIO=4&transport=websocket";
+
+/// The path that replaces the target's, if any does.
+pub fn path(option: Option<&str>, socketio: bool) -> Option<&str> {
+    option.or(socketio.then_some(SOCKETIO_PATH))
+}
+
 /// A WebSocket endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {

@@ -8,7 +8,6 @@ use std::time::Duration;
 use mio::{Events, Poll, Token};
 
 use super::payload::Payload;
-use super::publisher::Publisher;
 use super::receive::Receiver;
 use super::report::{Report, Server};
 use super::sequence::Expected;
@@ -26,13 +25,14 @@ use crate::failure::{Context, Failure};
 use crate::frame::{self, TEXT};
 use crate::machine;
 use crate::process::{Cpu, Memory, Process};
+use crate::publisher::Publisher;
 
 /// The publisher's token; connections have the numbers below.
 const PUBLISHER: Token = Token(usize::MAX);
 /// Readable connections handled between two looks at the window. Small against
 /// the window of a workload with many rooms, so that publishing and receiving
 /// overlap.
-const EVENTS: usize = 256;
+const EVENTS: usize = 1024;
 /// How long outstanding events may take after the measured time, ns.
 const DRAIN: u64 = 10 * SECOND;
 /// So long without any delivery, and what is outstanding is given up, ns.
@@ -104,6 +104,7 @@ impl<'a> Drive<'a> {
             rate: None,
             confirm: &arguments.confirm,
             reject: &arguments.reject,
+            socketio: arguments.socketio,
         };
         let subscribe = Template::parse(&arguments.subscribe);
         let mut text = Vec::new();

@@ -6,7 +6,6 @@
 
 mod drive;
 mod payload;
-mod publisher;
 mod receive;
 mod report;
 mod sequence;
@@ -16,12 +15,14 @@ mod zipf;
 
 use clap::ValueEnum;
 
-use crate::client::target::{Target, resolve};
+use crate::client::target::{
+    NATIVE_ERROR, NATIVE_JOIN, SOCKETIO_ERROR, SOCKETIO_JOIN, Target, path, resolve,
+};
 use crate::client::template::Template;
 use crate::client::token::Tokens;
 use crate::failure::Failure;
 use crate::machine;
-use publisher::Publisher;
+use crate::publisher::Publisher;
 use workload::{Named, Pressure, Workload};
 
 /// Options of `loadtest fanout`.
@@ -90,14 +91,17 @@ pub struct Arguments {
     /// Name of the events
     #[arg(long, default_value = "price_update")]
     event: String,
+    /// Subscribe as Socket.IO clients (namespace `/`, WebSocket transport)
+    #[arg(long)]
+    socketio: bool,
     /// Text frame that joins {room}; empty: none is sent
-    #[arg(long, default_value = r#"{"event":"join_room","data":{"room":"{room}"}}"#)]
+    #[arg(long, default_value_ifs = [("socketio", "true", Some(SOCKETIO_JOIN))], default_value = NATIVE_JOIN)]
     subscribe: String,
     /// Text in the message that confirms a join; empty: do not wait for it
     #[arg(long, default_value = "room_joined")]
     confirm: String,
     /// Text in a message that refuses a join
-    #[arg(long, default_value = r#""event":"error""#)]
+    #[arg(long, default_value_ifs = [("socketio", "true", Some(SOCKETIO_ERROR))], default_value = NATIVE_ERROR)]
     reject: String,
     /// Ingest line, with {room}, {index}, {event}, {data}
     #[arg(long, default_value = r#"{"room":"{room}","event":"{event}","data":{data}}"#)]
@@ -167,13 +171,16 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let workload = arguments.workload()?;
     machine::pin(arguments.pin)?;
     machine::allow_connections(workload.connections)?;
-    let target = Target::parse(&arguments.target, arguments.path.as_deref())?;
+    let target = Target::parse(&arguments.target, path(arguments.path.as_deref(), arguments.socketio))?;
     let tokens = Tokens::new(arguments.token.as_deref(), arguments.token_secret.as_deref());
     let publisher = arguments.publisher(&target, &tokens, workload.connections)?;
     let result = drive::Drive::prepare(arguments, workload, &target, &tokens, publisher)?.measure()?;
     eprintln!("{}", result.summary());
     if arguments.json {
         println!("{}", result.json());
+    }
+    if result.deliveries == 0 {
+        return Err(Failure::new("nothing was delivered in the measured time"));
     }
     Ok(())
 }

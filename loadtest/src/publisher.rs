@@ -16,6 +16,8 @@ use crate::frame::{self, TEXT};
 
 /// Unsent bytes above which nothing more is published for now.
 const BACKLOG: usize = 4 * 1024 * 1024;
+/// The longest answer line that is looked at whole.
+const MAX_ANSWER: usize = 4 * 1024;
 /// How long the server may take to greet its publisher.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -36,8 +38,9 @@ pub struct Publisher {
     out: Vec<u8>,
     sent: usize,
     scratch: Vec<u8>,
-    /// What the server answered, as long as nobody has looked.
+    /// An answer line that is not whole yet.
     answer: Vec<u8>,
+    acknowledged: u64,
 }
 
 impl Publisher {
@@ -85,6 +88,7 @@ impl Publisher {
             sent: 0,
             scratch: Vec::new(),
             answer: Vec::new(),
+            acknowledged: 0,
         })
     }
 
@@ -98,6 +102,11 @@ impl Publisher {
     /// Whether so much is unsent that publishing must wait.
     pub fn is_full(&self) -> bool {
         self.out.len() - self.sent > BACKLOG
+    }
+
+    /// Whether the kernel has taken everything.
+    pub fn is_flushed(&self) -> bool {
+        self.out.is_empty()
     }
 
     /// Adds one event to what is to be written.
@@ -134,27 +143,49 @@ impl Publisher {
         Ok(())
     }
 
+    /// Adds one ready line, without its line feed.
+    pub fn line(&mut self, line: &[u8]) {
+        self.out.extend_from_slice(line);
+        self.out.push(b'\n');
+    }
+
+    /// Lines that the server has acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
     /// Takes in what the server says to its publisher.
     ///
     /// # Errors
     /// When that is an error, or the end of the connection.
     pub fn listen(&mut self) -> Result<(), Failure> {
-        let mut bytes = [0; 4096];
+        let mut bytes = [0; 16 * 1024];
         loop {
             match self.stream.read(&mut bytes) {
                 Ok(0) => return Err(self.broken("closed by the server")),
-                Ok(taken) => self.answer.extend_from_slice(&bytes[..taken]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Ok(taken) => self.answered(&bytes[..taken])?,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.broken(&error.to_string())),
             }
         }
-        if memmem::find(&self.answer, br#""ok":false"#).is_some() {
-            return Err(self.broken("a line was refused"));
+    }
+
+    /// Counts acknowledgements line by line.
+    fn answered(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.answer.extend_from_slice(piece);
+            if memmem::find(&self.answer, br#""ok":false"#).is_some() {
+                return Err(self.broken("a line was refused:"));
+            }
+            if piece.ends_with(b"\n") {
+                self.acknowledged += u64::from(memmem::find(&self.answer, br#""ok":true"#).is_some());
+                self.answer.clear();
+            }
+            // What is no answer to a line, such as frames to a WebSocket publisher.
+            let excess = self.answer.len().saturating_sub(MAX_ANSWER);
+            self.answer.drain(..excess);
         }
-        // Enough to keep the start of an answer that is cut between reads.
-        let excess = self.answer.len().saturating_sub(1024);
-        self.answer.drain(..excess);
         Ok(())
     }
 

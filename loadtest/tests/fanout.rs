@@ -2,41 +2,26 @@
 //! `fanout` on free ports for a moment. Nothing may be lost, and the numbers
 //! must be possible.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+mod floor;
 
+use std::process::Command;
+
+use floor::{Floor, LOADTEST};
 use serde_json::Value;
 
-const LOADTEST: &str = env!("CARGO_BIN_EXE_loadtest");
-
-/// A floor server on free ports, killed at the end.
-struct Floor {
-    process: Child,
-    listen: String,
-    ingest: String,
+trait Measured {
+    fn fanout(&self, options: &[&str]) -> std::process::Output;
+    /// Publishes to this floor, subscribes at `target`.
+    fn fanout_to(&self, target: &str, pid: u32, options: &[&str]) -> std::process::Output;
+    fn measure(&self, options: &[&str]) -> Value;
 }
 
-impl Floor {
-    fn start(options: &[&str]) -> Self {
-        let mut process = Command::new(LOADTEST)
-            .args(["floor", "--listen", "127.0.0.1:0", "--ingest", "127.0.0.1:0"])
-            .args(options)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let ["listening", listen, "ingest", ingest] = words[..] else { panic!("unexpected: {line}") };
-        Self { process, listen: listen.to_owned(), ingest: ingest.to_owned() }
-    }
-
+impl Measured for Floor {
     fn fanout(&self, options: &[&str]) -> std::process::Output {
         let target = format!("ws://{}/feed", self.listen);
         self.fanout_to(&target, self.process.id(), options)
     }
 
-    /// Publishes to this floor, subscribes at `target`.
     fn fanout_to(&self, target: &str, pid: u32, options: &[&str]) -> std::process::Output {
         Command::new(LOADTEST)
             .args(["fanout", "--json", "--quiet", "--duration", "0.5", "--warmup", "0.1"])
@@ -56,13 +41,6 @@ impl Floor {
         }
         assert!(value["deliveries"].as_u64() > Some(100), "{value}");
         value
-    }
-}
-
-impl Drop for Floor {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

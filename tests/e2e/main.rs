@@ -1,0 +1,16 @@
+//! The real binary over real sockets: what `spec/` promises to clients, backends and operators, one file a subject.
+//!
+//! One test program for all, since much of its time is waiting: the tests then wait side by side.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod account;
+mod auth;
+mod expiry;
+mod ingest;
+mod limits;
+mod market;
+mod rooms;
