@@ -50,7 +50,7 @@ pub(super) fn welcome(
     if let Some(address) = public.first() {
         let scheme = if config.tls.is_on() { "wss" } else { "ws" };
         let url = format!("{scheme}://{}", reachable(*address));
-        let _ = writeln!(out, "Listen (websocat URL, or npx wscat -c URL)");
+        let _ = writeln!(out, "Listen (websocat URL, npx wscat -c URL, or python3 -m websockets URL)");
         if config.apps.is_on(App::Market) {
             let _ = writeln!(out, "  websocat '{url}/feed?token={user}'");
             out.push_str(
@@ -81,9 +81,19 @@ fn publishing(config: &Config, ingest: SocketAddr) -> String {
     }
     let _ = writeln!(
         out,
-        "  fanfare publish --ingest {ingest} --room price:BTC-USDC --event price_update --data '{price}'\n"
+        "  {} publish --ingest {ingest} --room price:BTC-USDC --event price_update --data '{price}'\n",
+        program()
     );
     out
+}
+
+/// How this program was started, which is where a shell finds it too: it need not be installed.
+fn program() -> String {
+    let program = std::env::args().next().unwrap_or_else(|| "fanfare".to_owned());
+    match program.contains([' ', '\'']) {
+        true => format!("'{}'", program.replace('\'', "'\\''")),
+        false => program,
+    }
 }
 
 #[cfg(test)]

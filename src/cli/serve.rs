@@ -128,7 +128,10 @@ impl Running {
                     }
                     _ => {
                         is_draining = true;
-                        tracing::info!(seconds = self.config.drain.seconds, "draining");
+                        tracing::info!(
+                            seconds = self.config.drain.seconds,
+                            "draining; a second signal ends at once"
+                        );
                         tell(State::Stopping);
                         self.broker.drain();
                     }
