@@ -142,6 +142,8 @@ impl<N: Net> Shard<N> {
         let RoomState::Joining { waiting, .. } = std::mem::replace(&mut room.state, RoomState::Joined) else {
             return;
         };
+        // Older events of this room may stand in the batches of event types: they come before the newest ones.
+        self.seal_all();
         for wish in waiting {
             let Some(client) = self.clients.get_if(wish.client.slot, wish.client.generation) else {
                 continue;

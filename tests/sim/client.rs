@@ -74,10 +74,12 @@ pub struct Client {
     pub told: Vec<(Item, Stamp)>,
     /// For each room and type: how far the shard had come when the client asked to leave it, in order.
     pub leaves: BTreeMap<String, VecDeque<Stamp>>,
-    /// For each room and type that it has ever asked for: how much it had been told then.
-    pub asked: BTreeMap<String, usize>,
+    /// For each room and type that it has ever asked for: how much it had been told each time.
+    pub asked: BTreeMap<String, Vec<usize>>,
     /// Requests that are to be answered once each.
     pub requests: usize,
+    /// Those that subscribe to types.
+    pub subscribes: usize,
     /// Messages, which are answered only if they are refused.
     pub messages: usize,
     /// It has ended, or is ending.
@@ -100,6 +102,7 @@ impl Client {
             leaves: BTreeMap::new(),
             asked: BTreeMap::new(),
             requests: 0,
+            subscribes: 0,
             messages: 0,
             leaving: false,
             end: None,
@@ -126,6 +129,12 @@ impl Client {
             (Some(id), Some(own)) if id == own => user_source(own),
             _ => room_source(room),
         }
+    }
+
+    /// Whether all subscriptions are confirmed.
+    pub fn is_subscribed(&self) -> bool {
+        let done = self.told.iter().filter(|(item, _)| matches!(item, Item::Subscribed(_)));
+        done.count() == self.subscribes
     }
 
     /// Whether it may still ask for something.

@@ -92,6 +92,8 @@ impl Published {
 struct Interval {
     /// What it is told from here on may come from the source.
     from: usize,
+    /// And surely may from here on.
+    confirmed: usize,
     /// And before here.
     to: usize,
     /// What the shard delivered, or the router published, from here on must have come.
@@ -104,12 +106,13 @@ struct Interval {
 fn intervals(client: &Client) -> BTreeMap<String, Vec<Interval>> {
     let mut all: BTreeMap<String, Vec<Interval>> = BTreeMap::new();
     let mut leaves = client.leaves.clone();
-    let open = |all: &mut BTreeMap<String, Vec<Interval>>, source: String, from: usize, stamp: Stamp| {
-        let known = all.entry(source).or_default();
-        if known.last().is_none_or(|last| last.to != usize::MAX) {
-            known.push(Interval { from, to: usize::MAX, sure_from: stamp, sure_to: None });
-        }
-    };
+    let open =
+        |all: &mut BTreeMap<String, Vec<Interval>>, source: String, from: usize, at: usize, stamp: Stamp| {
+            let known = all.entry(source).or_default();
+            if known.last().is_none_or(|last| last.to != usize::MAX) {
+                known.push(Interval { from, confirmed: at, to: usize::MAX, sure_from: stamp, sure_to: None });
+            }
+        };
     for (index, (item, stamp)) in client.told.iter().enumerate() {
         let mut close = |source: String| {
             let asked = leaves.get_mut(&source).and_then(|leaves| leaves.pop_front());
@@ -123,24 +126,44 @@ fn intervals(client: &Client) -> BTreeMap<String, Vec<Interval>> {
         };
         match item {
             Item::Opened => {
-                open(&mut all, ALL.into(), index, *stamp);
+                open(&mut all, ALL.into(), index, index, *stamp);
                 if let Some(user) = &client.user {
-                    open(&mut all, user_source(user), index, *stamp);
+                    open(&mut all, user_source(user), index, index, *stamp);
                 }
             }
-            Item::Joined(room) => open(&mut all, client.room_source(room), index, *stamp),
+            Item::Joined(room) => open(&mut all, client.room_source(room), index, index, *stamp),
             Item::Subscribed(types) => {
                 for name in types {
                     let source = type_source(name, client.user.as_deref());
                     // The confirmation comes when the last of several types is joined.
-                    let known = all.get(&source).is_some_and(|known| !known.is_empty());
-                    let from = if known { index } else { client.asked[&source] };
-                    open(&mut all, source, from, *stamp);
+                    let last = all.get(&source).and_then(|known| known.last());
+                    let (began, ended) = last.map_or((0, 0), |last| (last.from, last.to));
+                    let asked = client.asked[&source].iter().find(|asked| **asked >= began).copied();
+                    open(&mut all, source, asked.unwrap_or(index).max(ended), index, *stamp);
                 }
             }
             Item::Left(room) => close(client.room_source(room)),
             Item::Unsubscribed(name) => close(type_source(name, client.user.as_deref())),
             _ => {}
+        }
+    }
+    for (source, asked) in &client.asked {
+        // Of several types some may be joined, and others not yet, when the client ends.
+        let last = all.get(source).and_then(|known| known.last());
+        let (began, ended) = last.map_or((0, 0), |last| (last.from, last.to));
+        if let Some(asked) = asked.iter().find(|asked| **asked >= began)
+            && source.starts_with("type ")
+            && ended != usize::MAX
+        {
+            let never = Some(Stamp::default());
+            let interval = Interval {
+                from: ended.max(*asked),
+                confirmed: usize::MAX,
+                to: usize::MAX,
+                sure_from: Stamp::default(),
+                sure_to: never,
+            };
+            all.entry(source.clone()).or_default().push(interval);
         }
     }
     if client.leaving || client.end.is_some() {
@@ -203,6 +226,9 @@ pub fn check(world: &mut World) -> Seen {
             intervals: intervals(client),
             was_blocked: client.link.borrow().was_blocked,
         };
+        if crate::number("FANFARE_SIM_CLIENT") == Some(index as u64) {
+            check.dump();
+        }
         check.requests();
         check.order(&mut seen);
         check.contiguous();
@@ -236,6 +262,23 @@ impl ClientCheck<'_> {
             panic!("client {} was told of event {number}, which was never published", self.index)
         });
         (position, &self.published[position])
+    }
+
+    /// Prints what the client was told, to find out what went wrong.
+    fn dump(&self) {
+        let client = self.client;
+        eprintln!("client {}: {:?} {:?} on shard {}", self.index, client.kind, client.user, client.shard);
+        eprintln!("asked {:?}, left {:?}, blocked {}", client.asked, client.leaves, self.was_blocked);
+        for (at, (item, stamp)) in client.told.iter().enumerate() {
+            match item {
+                Item::Event(number) => {
+                    let (position, event) = self.event(*number);
+                    let delivered = self.delivered.get(number);
+                    eprintln!("{at}: {stamp:?} position {position} delivered {delivered:?} {event:?}");
+                }
+                item => eprintln!("{at}: {stamp:?} {item:?}"),
+            }
+        }
     }
 
     /// Every request is answered once.
@@ -281,28 +324,31 @@ impl ClientCheck<'_> {
                         format!("client {client} was told of {event:?} at {at}, position {position}")
                     };
                     assert!(event.is_for(self.index, self.client), "{}: it is not for it", context());
-                    let is_member = event.sources().iter().any(|source| {
-                        let known = self.intervals.get(source).into_iter().flatten();
-                        known.into_iter().any(|interval| interval.from <= at && at < interval.to)
-                    });
+                    let is_member = event.sources().iter().any(|source| self.is_told_by(source, at));
                     assert!(is_member, "{}: it is in nothing that this is for", context());
                     assert!(once.insert(*number), "{}: for the second time", context());
                     let target = format!("{:?}", event.target);
-                    match event.is_latest {
-                        true => {
-                            let last = last_of_key.insert((target, event.key.clone()), position);
-                            assert!(last < Some(position), "{}: after a newer one of its key", context());
-                        }
-                        false => {
-                            let last = last_of_target.insert(target, position);
-                            assert!(last < Some(position), "{}: after a later one", context());
-                        }
+                    // Who is not in the room but hears of types has an order for each type.
+                    let is_by_room = match &event.target {
+                        Target::Room(name) => self.is_told_by(&room_source(name), at),
+                        _ => true,
+                    };
+                    let order = match is_by_room {
+                        true => target,
+                        false => format!("{target} {:?}", event.event_type),
+                    };
+                    if event.is_latest {
+                        let last = last_of_key.insert((order, event.key.clone()), position);
+                        assert!(last < Some(position), "{}: after a newer one of its key", context());
+                    } else {
+                        let last = last_of_target.insert(order, position);
+                        assert!(last < Some(position), "{}: after a later one", context());
                     }
                 }
                 Item::Joined(room) => {
                     // A newcomer is sent the newest events, which it may know from before.
                     let target = format!("{:?}", Target::Room(room.clone()));
-                    last_of_key.retain(|(known, _), _| *known != target);
+                    last_of_key.retain(|(known, _), _| !known.starts_with(&target));
                     let of_room = |number: &u64| self.event(*number).1.target == Target::Room(room.clone());
                     once.retain(|number| !of_room(number) || !self.event(*number).1.is_latest);
                     seen.snapshots += usize::from(matches!(
@@ -317,11 +363,17 @@ impl ClientCheck<'_> {
         }
     }
 
+    /// Whether what it is told at that place may come from the source.
+    fn is_told_by(&self, source: &str, at: usize) -> bool {
+        let known = self.intervals.get(source).into_iter().flatten();
+        known.into_iter().any(|interval| interval.from <= at && at < interval.to)
+    }
+
     /// Between the first and the last event that came from a source, none is missing.
     fn contiguous(&self) {
         for (source, interval) in self.all_intervals() {
             let mut came: HashMap<String, Vec<usize>> = HashMap::new();
-            let told = self.client.told.iter().enumerate().take(interval.to).skip(interval.from);
+            let told = self.client.told.iter().enumerate().take(interval.to).skip(interval.confirmed);
             for (_, (item, _)) in told {
                 let Item::Event(number) = item else { continue };
                 let (position, event) = self.event(*number);
@@ -377,10 +429,9 @@ impl ClientCheck<'_> {
                 }
                 let is_sure = self.is_after(position, interval.sure_from)
                     && interval.sure_to.is_none_or(|end| self.is_before(position, end));
-                if is_sure && event.is_latest && is_open {
-                    let newest =
-                        newest.entry((format!("{:?}", event.target), event.key.clone())).or_default();
-                    *newest = position.max(*newest);
+                // An event of another type takes its place too, and may be gone with that type.
+                if is_sure && event.is_latest && is_open && self.is_newest(position) {
+                    newest.insert((format!("{:?}", event.target), event.key.clone()), position);
                 }
                 assert!(
                     !is_sure || !self.must_all_come(event) || self.was_told(event.number),
@@ -408,6 +459,13 @@ impl ClientCheck<'_> {
     /// Whether no event like this may be left out.
     fn must_all_come(&self, event: &Published) -> bool {
         !event.is_latest || !self.was_blocked
+    }
+
+    /// Whether nothing newer of its room and key was published.
+    fn is_newest(&self, position: usize) -> bool {
+        let event = &self.published[position];
+        let replaces = |newer: &Published| newer.target == event.target && newer.key == event.key;
+        !self.published[position + 1..].iter().any(replaces)
     }
 
     fn was_told(&self, number: u64) -> bool {

@@ -149,7 +149,7 @@ pub fn act(world: &mut World, index: usize) {
             let source = client.room_source(&room);
             client.requests += 1;
             if choice < 38 {
-                client.asked.entry(source).or_insert(client.told.len());
+                client.asked.entry(source).or_default().push(client.told.len());
                 client.say("join_room", &json!({ "room": room }), random);
             } else {
                 client.leaves.entry(source).or_default().push_back(stamp);
@@ -165,11 +165,13 @@ pub fn act(world: &mut World, index: usize) {
             client.requests += 1;
             for name in &types {
                 let source = type_source(name, own.as_deref());
-                client.asked.entry(source).or_insert(client.told.len());
+                client.asked.entry(source).or_default().push(client.told.len());
             }
+            client.subscribes += 1;
             client.say("subscribe", &json!({ "types": types }), random);
         }
-        72..80 => {
+        // While a subscription waits, the answers come in another order than the requests.
+        72..80 if client.is_subscribed() => {
             let name = *random.choose(&TYPES);
             client.requests += 1;
             let source = type_source(name, own.as_deref());
@@ -199,6 +201,7 @@ pub fn act(world: &mut World, index: usize) {
             world.said.insert(number, published);
         }
         90..94 => {
+            client.messages += 1;
             client.say("presence", &json!({ "userIds": [USERS[1], USERS[3]] }), random);
         }
         _ => client.say("ping", &json!({}), random),

@@ -89,7 +89,8 @@ pub struct World {
     next_number: u64,
     next_id: u64,
     pub bodies: Vec<(Receiver<BodyResult>, Vec<Acknowledged>)>,
-    used_ids: Vec<(String, String)>,
+    /// Target, id, and when it was used: ids are known for two minutes.
+    used_ids: Vec<(String, String, u64)>,
     most_clients: usize,
     pub ended_by_backend: u64,
 }
@@ -530,8 +531,12 @@ impl World {
             let target = published.as_ref().map(|published| published.target.clone());
             if let (Some(target), true) = (&target, self.random.percent(40)) {
                 let target = format!("{target:?}");
-                let (id, is_new) = match self.used_ids.iter().find(|(known, _)| *known == target) {
-                    Some((_, id)) if self.random.percent(10) => (id.clone(), false),
+                let (id, is_new) = match self.used_ids.iter().rev().find(|(known, ..)| *known == target) {
+                    Some((_, id, used))
+                        if used + 100_000_000_000 > self.clock.get().mono && self.random.percent(10) =>
+                    {
+                        (id.clone(), false)
+                    }
                     _ => {
                         self.next_id += 1;
                         (format!("id-{}", self.next_id), true)
@@ -543,7 +548,7 @@ impl World {
                     false => Acknowledged::Duplicate { id: id.clone() },
                 });
                 if is_new {
-                    self.used_ids.push((target, id));
+                    self.used_ids.push((target, id, self.clock.get().mono));
                 } else {
                     body.push_str(&Value::from(line).to_string());
                     body.push('\n');
