@@ -76,10 +76,11 @@ impl<N: Net> Shard<N> {
 
     /// Gives back all that the client had among others: rooms, user, counts.
     fn depart(&mut self, slot: u32, reason: &CloseReason) {
-        let rooms: Vec<u32> = match self.clients.get(slot) {
-            Some(client) => client.memberships.iter().map(|membership| membership.room).collect(),
-            None => return,
-        };
+        let Some(client) = self.clients.get_mut(slot) else { return };
+        if let Some(backlog) = &mut client.backlog {
+            backlog.forget_marks();
+        }
+        let rooms: Vec<u32> = client.memberships.iter().map(|membership| membership.room).collect();
         for room in rooms {
             self.remove_member(room, slot);
             self.rooms.leave_if_empty(self.id, room, &mut self.outgoing);
