@@ -22,31 +22,24 @@ impl Router {
     /// Publishes what the publishers have sent, at most a turn's worth. Returns whether anything was left over.
     pub fn read_publishers(&mut self, now: Now, post: &mut impl Post) -> bool {
         let mut budget = Budget { lines: TURN_EVENTS, bytes: TURN_BYTES };
-        let mut ready = std::mem::take(&mut self.ready);
-        let mut left = Vec::new();
-        // Those left over by the last turn stand first, so that each gets its turn.
-        for key in ready.drain(..) {
+        for key in std::mem::take(&mut self.ready) {
             let Some(publisher) = self.publisher(key) else { continue };
             publisher.is_ready = false;
-            if self.read_publisher(key, &mut budget, now, post) {
-                left.push(key);
-            }
+            self.read_publisher(key, &mut budget, now, post);
         }
-        // A publisher that spoke through all of the budget goes behind those that had to wait.
-        let shift = usize::from(left.len() > 1);
-        left.rotate_left(shift);
-        for key in left {
-            self.make_ready(key);
-        }
+        // Those of whom something is left are ready again, in the same order. The first, who may have spoken through all
+        // of the budget, goes behind those that had to wait.
+        let shift = usize::from(self.ready.len() > 1);
+        self.ready.rotate_left(shift);
         !self.ready.is_empty()
     }
 
-    /// Publishes what one publisher has sent. Returns whether something is left that could be published now.
-    fn read_publisher(&mut self, key: usize, budget: &mut Budget, now: Now, post: &mut impl Post) -> bool {
+    /// Publishes what one publisher has sent. It is ready again if something is left that could be published now.
+    fn read_publisher(&mut self, key: usize, budget: &mut Budget, now: Now, post: &mut impl Post) {
         // Lent out of the table while the rest of the router works for it.
-        let Some(mut publisher) = self.publishers.get_mut(key).and_then(Option::take) else { return false };
+        let Some(mut publisher) = self.publishers.get_mut(key).and_then(Option::take) else { return };
         let is_broken = loop {
-            if publisher.replies.is_full() {
+            if publisher.is_held_back() {
                 break false;
             }
             if !publisher.is_used_up() {
@@ -70,14 +63,11 @@ impl Router {
             self.count(IngestResult::Truncated);
             publisher.splitter = ingest::Splitter::new(self.settings.max_line);
         }
-        let waits = publisher.replies.is_full();
-        let has_more = publisher.is_readable || !publisher.is_used_up();
         self.publishers[key] = Some(publisher);
         match is_broken {
             true => self.let_go(key),
             false => self.send(key),
         }
-        !waits && has_more && self.publishers.contains(key)
     }
 
     /// Publishes the lines of what was read, until the budget is spent. Returns whether to go on reading.
@@ -93,15 +83,16 @@ impl Router {
         let mut rest = &input[at..];
         let mut splitter = std::mem::replace(&mut publisher.splitter, ingest::Splitter::new(0));
         let mut goes_on = true;
-        while goes_on && !budget.is_spent() && !publisher.replies.is_full() {
-            let Some(piece) = splitter.next(&mut rest) else { break };
+        while goes_on && !budget.is_spent() && !publisher.is_held_back() {
+            let before = rest.len();
+            let piece = splitter.next(&mut rest);
+            // What is no line, or skipped, costs time too.
+            budget.bytes = budget.bytes.saturating_sub(before - rest.len());
+            let Some(piece) = piece else { break };
             budget.lines -= 1;
             publisher.lines += 1;
             goes_on = match piece {
-                Piece::Line { number, text } => {
-                    budget.bytes = budget.bytes.saturating_sub(text.len());
-                    self.line(key, publisher, number, text, now, post)
-                }
+                Piece::Line { number, text } => self.line(key, publisher, number, text, now, post),
                 Piece::TooLong { number } => {
                     let message =
                         format!("a line has at most {} bytes: split the data", self.settings.max_line);

@@ -291,7 +291,7 @@ impl Router {
         for (key, publisher) in &mut self.publishers {
             let Some(publisher) = publisher else { continue };
             // One that does not read what it listens for gets no more until it does.
-            if publisher.hears(&forward.event, forward.app) && publisher.replies.out.len() < UNREAD_BYTES {
+            if publisher.hears(&forward.event, forward.app) && publisher.replies.bytes() < UNREAD_BYTES {
                 publisher.replies.write(|out| reply::write_received(out, &received));
                 heard.push(key);
             }
@@ -311,7 +311,7 @@ impl Router {
         if !publisher.send(&mut self.write_scratch) {
             return self.let_go(key);
         }
-        if !publisher.replies.is_full() && (publisher.is_readable || !publisher.is_used_up()) {
+        if !publisher.is_held_back() && (publisher.is_readable || !publisher.is_used_up()) {
             self.make_ready(key);
         }
         self.end_if_over(key);

@@ -6,7 +6,7 @@ use crossbeam_channel::Sender;
 
 use crate::audience::App;
 use crate::proto::ingest::Splitter;
-use crate::router::replies::Replies;
+use crate::router::replies::{Replies, UNREAD_BYTES};
 use crate::transport::{Flush, Read, ReadScratch, Transport, WriteScratch};
 
 /// Most bytes read ahead of what has been published: a read's worth.
@@ -157,6 +157,15 @@ impl Publisher {
         }
         self.replies.out.drain(..sent);
         true
+    }
+
+    /// Whether nothing more may be read from it for now. The answers to a body go out all at once, so only those that
+    /// wait count there; the body's length bounds the others.
+    pub fn is_held_back(&self) -> bool {
+        match self.source {
+            Source::Socket(_) => self.replies.is_full() || self.replies.bytes() >= UNREAD_BYTES,
+            Source::Body(_) => self.replies.is_full(),
+        }
     }
 
     /// Whether it listens for this event.

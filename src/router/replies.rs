@@ -49,6 +49,8 @@ enum Reply {
 #[derive(Debug, Default)]
 pub struct Replies {
     open: VecDeque<Reply>,
+    /// Bytes of written answers in `open`.
+    held: usize,
     /// Ready to be sent.
     pub out: Vec<u8>,
 }
@@ -65,9 +67,14 @@ pub const fn ticket(publisher: usize, serial: u64) -> u64 {
 }
 
 impl Replies {
-    /// Whether the publisher must not be read for now.
+    /// Whether as many answers wait as may.
     pub fn is_full(&self) -> bool {
-        self.open.len() >= OPEN_REPLIES || self.out.len() >= UNREAD_BYTES
+        self.open.len() >= OPEN_REPLIES
+    }
+
+    /// Bytes of written answers, those included that stand behind one that waits.
+    pub fn bytes(&self) -> usize {
+        self.out.len() + self.held
     }
 
     /// Whether nothing waits.
@@ -79,10 +86,15 @@ impl Replies {
     pub fn write(&mut self, fill: impl FnOnce(&mut Vec<u8>)) {
         match self.open.back_mut() {
             None => fill(&mut self.out),
-            Some(Reply::Written(text)) => fill(text),
+            Some(Reply::Written(text)) => {
+                self.held -= text.len();
+                fill(text);
+                self.held += text.len();
+            }
             Some(Reply::Waiting { .. }) => {
                 let mut text = Vec::new();
                 fill(&mut text);
+                self.held += text.len();
                 self.open.push_back(Reply::Written(text));
             }
         }
@@ -108,7 +120,10 @@ impl Replies {
         }
         while let Some(reply) = self.open.front() {
             match reply {
-                Reply::Written(text) => self.out.extend_from_slice(text),
+                Reply::Written(text) => {
+                    self.held -= text.len();
+                    self.out.extend_from_slice(text);
+                }
                 Reply::Waiting { shards: 0, count, what, .. } => write_counted(&mut self.out, what, *count),
                 Reply::Waiting { .. } => break,
             }
@@ -145,6 +160,7 @@ mod tests {
         replies.count(ticket(3, 2), 5);
         replies.count(ticket(3, 1), 1);
         assert!(replies.out.is_empty());
+        assert_eq!(replies.bytes(), 2);
         replies.count(ticket(3, 9), 1);
         replies.count(ticket(3, 1), 2);
         let text = String::from_utf8(std::mem::take(&mut replies.out)).expect("text");
@@ -153,6 +169,7 @@ mod tests {
             "{\"id\":\"a\",\"ok\":true,\"broadcast\":true,\"offset\":1,\"subscribers\":3}\nb\n{\"ok\":true,\"connections\":5}\n"
         );
         assert!(replies.is_settled());
+        assert_eq!(replies.bytes(), 0);
         assert_eq!(publisher_of(ticket(3, 9)), 3);
     }
 }

@@ -249,9 +249,10 @@ fn token<'a>(request: &Request<'a>) -> Option<Cow<'a, str>> {
         .or_else(|| upgrade::subprotocol_token(request).map(Cow::Borrowed))
 }
 
-/// The last address of `X-Forwarded-For`: the one the trusted proxy saw; those before it are the client's own word.
+/// The last address of all fields `X-Forwarded-For`: the one the trusted proxy saw; those before it, in the same field or in
+/// one that the client sent itself, are the client's own word.
 fn forwarded_for(request: &Request<'_>) -> Option<IpAddr> {
-    request.header("x-forwarded-for")?.split(',').next_back()?.trim().parse().ok()
+    request.list("x-forwarded-for").last()?.parse().ok()
 }
 
 fn labels(app: App, request: &Request<'_>) -> Result<Labels, Refusal> {

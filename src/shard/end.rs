@@ -180,11 +180,11 @@ impl<N: Net> Shard<N> {
     /// Closes as many clients as are due.
     pub(super) fn drain_some(&mut self, now: Now) {
         let Some(drain) = &mut self.drain else { return };
-        let elapsed = (wheel::tick(now.mono) - drain.began) as usize;
-        let left = match (elapsed as u64) < u64::from(drain.over) {
-            true => drain.total - drain.total * (elapsed + 1).min(drain.over as usize) / drain.over as usize,
-            false => 0,
-        };
+        let elapsed = (wheel::tick(now.mono) - drain.began + 1) as usize;
+        let over = drain.over.max(1) as usize;
+        // Rounded up: a single client need not wait for the end.
+        let told = (drain.total * elapsed.min(over)).div_ceil(over);
+        let left = drain.total - told;
         let due = drain.clients.split_off(left.min(drain.clients.len()));
         for slot in due {
             self.close(slot, CloseReason::GoingAway, now);

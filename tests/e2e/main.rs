@@ -11,6 +11,7 @@ mod account;
 mod auth;
 mod drain;
 mod expiry;
+mod fairness;
 mod fanout;
 mod hostile;
 mod ingest;
