@@ -16,6 +16,8 @@ mod outbox;
 mod read;
 mod rooms;
 pub mod run;
+#[cfg(test)]
+mod sizes;
 mod slots;
 mod timers;
 pub mod turn;

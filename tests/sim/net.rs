@@ -169,9 +169,11 @@ impl Drop for FakeStream {
     }
 }
 
-/// What a shard's poll watches.
+/// What a shard's poll watches: links by key.
 #[derive(Clone, Default)]
-pub struct Watched(Rc<RefCell<Vec<(u32, Rc<RefCell<Link>>)>>>);
+pub struct Watched(Rc<RefCell<WatchedLinks>>);
+
+type WatchedLinks = Vec<(u32, Rc<RefCell<Link>>)>;
 
 impl Watched {
     /// What the poll says now: key, readable, writable, peer closed.
