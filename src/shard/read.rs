@@ -15,7 +15,7 @@ use crate::users::Meter;
 /// Bytes of a closed connection that are thrown away before it is cut off.
 const LINGER_BYTES: usize = 64 * 1024;
 
-/// Bytes of answers in a turn; when there are more, they are flushed before the other connections are read. One read
+/// Bytes of events and answers in a turn; when there are more, they are flushed before the other connections are read. One read
 /// adds at most a small multiple of its own size, which is what bounds the turn's memory.
 const TURN_REPLIES: usize = 4 * 1024 * 1024;
 
@@ -37,7 +37,7 @@ impl<N: Net> Shard<N> {
     pub fn read_ready(&mut self, now: Now) {
         let mut ready = std::mem::take(&mut self.ready);
         for key in ready.drain(..) {
-            if self.fanout.memory.bytes.len() > TURN_REPLIES {
+            if self.fanout.memory.size() > TURN_REPLIES {
                 self.ready_next.push(key);
                 continue;
             }
