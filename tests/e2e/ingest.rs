@@ -329,6 +329,10 @@ fn posting_publishes_and_answers_each_id_and_a_summary() {
         let data: Vec<Value> = (0..3).map(|_| ada.next()["data"].clone()).collect();
         assert_eq!(data, [json!(1), json!(2), json!(4)]);
         assert_eq!(http::request(broker.admin, "GET", "/publish", &[], b"").status, 405);
+        let chunked = [("Transfer-Encoding", "chunked")];
+        assert_eq!(http::request(broker.admin, "POST", "/publish", &chunked, b"").status, 411);
+        let huge = [("Content-Length", "99999999999")];
+        assert_eq!(http::request(broker.admin, "POST", "/publish", &huge, b"").status, 413);
         assert_eq!(http::request(broker.admin, "POST", "/publish", &[], b"").status, 200);
     });
 }
