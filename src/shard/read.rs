@@ -63,7 +63,10 @@ impl<N: Net> Shard<N> {
         let Some(conn) = self.conns.get_mut(key) else { return };
         match conn.transport.read(scratch) {
             Ok(Read::Data { bytes, more }) => {
-                conn.received = wheel::tick(now.mono);
+                // A request and the time after a close have their time from the start, however the bytes trickle.
+                if matches!(conn.phase, Phase::WebSocket { .. }) {
+                    conn.received = wheel::tick(now.mono);
+                }
                 // After the poll has said that the peer closed, it says nothing more: read to the end.
                 let again = more || conn.peer_closed;
                 self.received(key, bytes, now);
