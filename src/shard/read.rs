@@ -32,12 +32,20 @@ impl<N: Net> Shard<N> {
     /// no connection keeps the others waiting.
     pub fn read_ready(&mut self, now: Now) {
         let mut ready = std::mem::take(&mut self.ready);
-        for key in ready.drain(..) {
-            let Some(conn) = self.conns.get_mut(key) else { continue };
+        let mut read = 0;
+        // What clients ask for is held until the end of the turn, so a turn takes only so many requests.
+        while let Some(key) = ready.get(read)
+            && !self.fanout.is_loaded()
+        {
+            read += 1;
+            let Some(conn) = self.conns.get_mut(*key) else { continue };
             conn.is_ready = false;
-            self.read(key, now);
+            self.read(*key, now);
         }
-        self.ready = std::mem::replace(&mut self.ready_next, ready);
+        // Those who had to wait come before those of whom something is left.
+        ready.drain(..read);
+        ready.append(&mut self.ready_next);
+        self.ready = ready;
     }
 
     /// Whether there is something to be read without asking the poll.
