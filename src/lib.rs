@@ -9,9 +9,9 @@
 //!  publishers ◀──────────────────────▶ router            admin ◀──▶ Prometheus, people
 //! ```
 //!
-//! Each thread owns what it works on; they share counters, the users map ([`users`]) and nothing else. The router has a
-//! thread only where there are several shards: with one it is stepped inside the shard's loop, so that an event needs
-//! neither a hop nor a wake-up.
+//! Each thread owns what it works on; they share counters, the users map ([`users`]) and nothing else. The router and the
+//! listeners have threads only where there are several shards: with one they are stepped inside the shard's loop, so that
+//! an event needs neither a hop nor a wake-up.
 //!
 //! # Layers
 //!
@@ -31,7 +31,7 @@
 //! 1. [`router`] reads what its publishers sent, cuts and parses the lines ([`proto::ingest`]), and makes of each one
 //!    [`Arc<Publication>`](room::publication::Publication), the only copy of its data.
 //! 2. It stamps the room's offset, keeps the newest value where the policy is `latest`, finds the shards with members, and
-//!    posts the `Arc` to each. Acknowledgements wait until every shard has counted.
+//!    posts the `Arc` to each, with the room's slot there. Acknowledgements wait until every shard has counted.
 //! 3. A [`shard`] encodes the event once for each wire that has members, WebSocket header included, and gathers the frames
 //!    of one room and turn into one batch. Each member's list gets the batch, not the frames.
 //! 4. At the end of the turn each client that has something is written to once.

@@ -1,6 +1,6 @@
 //! The configuration: a TOML file, overridden by `FANFARE_` variables, overridden by flags.
 //!
-//! `spec/operations.md` lists the keys. This module knows every key ([`keys`]), where its value came from and
+//! `spec/operations.md` lists the keys. This module knows every key (`keys`), where its value came from and
 //! what may change while the broker runs; it does not know what the values are for. Only `broker` and `cli`
 //! read the whole [`Config`]; each other module is handed its part, a struct of [`crate::settings`].
 

@@ -168,9 +168,9 @@ pub struct ShardMetrics {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum IngestResult {
-    /// Published to at least one shard, or kept as a newest value.
+    /// Published to at least one shard.
     Accepted,
-    /// Published to a room nobody is in.
+    /// Published to nobody; kept as a newest value where the policy is `latest`.
     NoSubscribers,
     /// Its id was seen before.
     Duplicate,

@@ -97,6 +97,11 @@ impl RoomPatterns {
         Ok(())
     }
 
+    /// All prefixes.
+    pub fn prefixes(&self) -> impl Iterator<Item = &str> {
+        self.rows.iter().map(Row::prefix)
+    }
+
     /// The row of a name by its prefix alone, as it binds backends; `None`: unknown prefix.
     pub fn row(&self, name: &str) -> Option<&Row> {
         let (prefix, rest) = name.split_once(':')?;

@@ -196,6 +196,7 @@ impl<N: Net> Shard<N> {
             queue: Queue::default(),
             backlog: None,
             memberships: Vec::with_capacity(2),
+            has_left: false,
             joining: 0,
             stamp: 0,
             next_of_user: NOBODY,

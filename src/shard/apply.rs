@@ -12,7 +12,7 @@ use crate::room::name::RoomName;
 use crate::room::pattern::Policy;
 use crate::room::publication::{ClientId, Publication};
 use crate::shard::client::Client;
-use crate::shard::rooms::{RoomState, Waiting};
+use crate::shard::rooms::{LocalRoom, LocalRooms, RoomState, Waiting};
 use crate::shard::{Net, Shard};
 use crate::time::Now;
 
@@ -142,6 +142,8 @@ impl<N: Net> Shard<N> {
         let RoomState::Joining { waiting, .. } = std::mem::replace(&mut room.state, RoomState::Joined) else {
             return;
         };
+        // Older events of this room may stand in the batches of event types: they come before the newest ones.
+        self.seal_all();
         for wish in waiting {
             let Some(client) = self.clients.get_if(wish.client.slot, wish.client.generation) else {
                 continue;
@@ -168,10 +170,12 @@ impl<N: Net> Shard<N> {
         self.rooms.leave_if_empty(self.id, slot, &mut self.outgoing);
     }
 
-    /// Sends a newcomer the newest event of each key.
+    /// Sends a newcomer the newest event of each key, if it is for the newcomer's app.
     fn send_latest(&mut self, room: u32, client: u32) {
         let Some(room) = self.rooms.get(room).filter(|room| room.policy == Policy::Latest) else { return };
-        let events = room.latest.events().to_vec();
+        let Some(app) = self.clients.get(client).map(|client| client.wire.app()) else { return };
+        let is_for = |event: &&Arc<Publication>| event.app.is_none_or(|only| only == app);
+        let events: Vec<_> = room.latest.events().iter().filter(is_for).cloned().collect();
         if !events.is_empty() {
             self.push_events(client, &events);
         }
@@ -203,10 +207,17 @@ impl<N: Net> Shard<N> {
         };
         let membership = client.memberships.swap_remove(index);
         let wire = client.wire;
-        let Some(local) = self.rooms.get_mut(room) else { return };
+        client.has_left = true;
+        let Some(local) = self.rooms.get(room) else { return };
         if let Some(backlog) = &mut client.backlog {
-            backlog.forget_room(local.name.as_str());
+            let left = local.name.hash();
+            let memberships = &client.memberships;
+            let rooms = &self.rooms;
+            backlog.retain_marks(|event| {
+                event.name_hash() != left && event.also != left || is_member(memberships, rooms, event)
+            });
         }
+        let Some(local) = self.rooms.get_mut(room) else { return };
         if local.name.is_public() {
             self.metrics.subscriptions.sub(1);
         }
@@ -263,6 +274,12 @@ impl<N: Net> Shard<N> {
             received: now,
         })));
     }
+}
+
+/// Whether an event is for one of these memberships.
+pub(super) fn is_member(memberships: &[Membership], rooms: &LocalRooms, event: &Publication) -> bool {
+    let is_its = |room: &LocalRoom| [event.name_hash(), event.also].contains(&room.name.hash());
+    memberships.iter().any(|membership| rooms.get(membership.room).is_some_and(is_its))
 }
 
 /// Notes the new position of a client that another one's leaving has moved.

@@ -31,6 +31,8 @@ pub struct Client {
     pub backlog: Option<Box<Backlog>>,
     /// Its rooms. The first is the room of everyone.
     pub memberships: Vec<Membership>,
+    /// It has left a room since the last flush, so that what the turn has for it may hold events of that room.
+    pub has_left: bool,
     /// Joins that wait for the router.
     pub joining: u32,
     /// The last event, or batch, that was pushed to it by more ways than one.

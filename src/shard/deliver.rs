@@ -36,9 +36,6 @@ struct OpenBatch {
     events: Vec<Arc<Publication>>,
 }
 
-/// Bytes that wait for the end of a turn from which on no client is read in it. Above what the router may give a turn.
-const LOADED_BYTES: usize = 4 * 1024 * 1024;
-
 /// No second room.
 const NO_ROOM: u32 = u32::MAX;
 
@@ -76,11 +73,6 @@ impl Fanout {
     /// Whether this turn has taken all the bytes it may.
     pub fn is_full(&self) -> bool {
         self.bytes >= TURN_BYTES
-    }
-
-    /// Whether what waits for the end of the turn is so much that no more may be asked for.
-    pub fn is_loaded(&self) -> bool {
-        self.bytes + self.memory.bytes.len() >= LOADED_BYTES
     }
 
     fn stamp(&mut self) -> u32 {

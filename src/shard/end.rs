@@ -76,10 +76,11 @@ impl<N: Net> Shard<N> {
 
     /// Gives back all that the client had among others: rooms, user, counts.
     fn depart(&mut self, slot: u32, reason: &CloseReason) {
-        let rooms: Vec<u32> = match self.clients.get(slot) {
-            Some(client) => client.memberships.iter().map(|membership| membership.room).collect(),
-            None => return,
-        };
+        let Some(client) = self.clients.get_mut(slot) else { return };
+        if let Some(backlog) = &mut client.backlog {
+            backlog.forget_marks();
+        }
+        let rooms: Vec<u32> = client.memberships.iter().map(|membership| membership.room).collect();
         for room in rooms {
             self.remove_member(room, slot);
             self.rooms.leave_if_empty(self.id, room, &mut self.outgoing);
@@ -179,11 +180,11 @@ impl<N: Net> Shard<N> {
     /// Closes as many clients as are due.
     pub(super) fn drain_some(&mut self, now: Now) {
         let Some(drain) = &mut self.drain else { return };
-        let elapsed = (wheel::tick(now.mono) - drain.began) as usize;
-        let left = match (elapsed as u64) < u64::from(drain.over) {
-            true => drain.total - drain.total * (elapsed + 1).min(drain.over as usize) / drain.over as usize,
-            false => 0,
-        };
+        let elapsed = (wheel::tick(now.mono) - drain.began + 1) as usize;
+        let over = drain.over.max(1) as usize;
+        // Rounded up: a single client need not wait for the end.
+        let told = (drain.total * elapsed.min(over)).div_ceil(over);
+        let left = drain.total - told;
         let due = drain.clients.split_off(left.min(drain.clients.len()));
         for slot in due {
             self.close(slot, CloseReason::GoingAway, now);

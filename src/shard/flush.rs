@@ -4,6 +4,7 @@ use std::io::IoSlice;
 
 use crate::app::wire;
 use crate::close::CloseReason;
+use crate::shard::apply::is_member;
 use crate::shard::client::Client;
 use crate::shard::conn::Conn;
 use crate::shard::outbox::{Backlog, Chunk, Queue};
@@ -68,7 +69,11 @@ impl<N: Net> Shard<N> {
 
     fn close_overflowed(&mut self, now: Now) {
         while let Some(slot) = self.fanout.overflowed.pop() {
-            self.close(slot, CloseReason::SlowConsumer, now);
+            // The one that was meant may be gone, and another one in its place.
+            let holds = self.clients.get(slot).and_then(|client| client.backlog.as_ref());
+            if holds.is_some_and(|backlog| backlog.bytes() > self.settings.limits.outbox) {
+                self.close(slot, CloseReason::SlowConsumer, now);
+            }
         }
     }
 
@@ -91,6 +96,12 @@ impl<N: Net> Shard<N> {
         };
         let writes = writer.writes;
         self.metrics.socket_writes[client.wire.index()].add(writes);
+        if std::mem::take(&mut client.has_left)
+            && let Some(backlog) = &mut client.backlog
+        {
+            // What was refused of this turn may hold events of a room that was left in it.
+            backlog.retain_marks(|event| is_member(&client.memberships, &self.rooms, event));
+        }
         let holds = client.backlog.as_ref().map_or(0, |backlog| backlog.bytes());
         match holds >= held {
             true => self.metrics.outbox_bytes.add((holds - held) as u64),
@@ -270,7 +281,10 @@ impl Writer<'_> {
         loop {
             let wire = self.client.wire;
             let refreshed = match self.client.closing.is_some() {
-                true => 0,
+                true => {
+                    backlog.forget_marks();
+                    0
+                }
                 false => backlog.refresh(wire, wire::write_event),
             };
             self.metrics.deliveries[wire.index()].add(refreshed);

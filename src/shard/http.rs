@@ -70,7 +70,9 @@ impl<N: Net> Shard<N> {
             headers.push(("Retry-After", seconds));
         }
         headers.extend_from_slice(refusal.headers);
-        headers.push(("Connection", if keep { "keep-alive" } else { "close" }));
+        if !headers.iter().any(|(name, _)| *name == "Connection") {
+            headers.push(("Connection", if keep { "keep-alive" } else { "close" }));
+        }
         let mut response = Vec::new();
         http::write_response(&mut response, refusal.status, &headers, body.as_bytes());
         let Some(conn) = self.conns.get_mut(key) else { return };

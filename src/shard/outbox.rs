@@ -82,6 +82,7 @@ pub struct TurnMemory {
     /// Frames that are for one client or a few.
     pub bytes: Vec<u8>,
     batches: Vec<Batch>,
+    batch_bytes: usize,
     links: Vec<Link>,
     spare: Vec<Vec<u8>>,
     spare_bytes: usize,
@@ -111,8 +112,14 @@ impl TurnMemory {
 
     /// Adds a batch; its index is good until the turn ends.
     pub fn add_batch(&mut self, batch: Batch) -> u32 {
+        self.batch_bytes += batch.bytes.len();
         self.batches.push(batch);
         (self.batches.len() - 1) as u32
+    }
+
+    /// Bytes of all frames of this turn.
+    pub fn size(&self) -> usize {
+        self.bytes.len() + self.batch_bytes
     }
 
     /// A batch of this turn.
@@ -151,6 +158,7 @@ impl TurnMemory {
     pub fn clear(&mut self) {
         self.links.clear();
         self.bytes.clear();
+        self.batch_bytes = 0;
         if self.bytes.capacity() > SPARE_BYTES {
             self.bytes = Vec::new();
         }
@@ -245,9 +253,14 @@ impl Backlog {
         }
     }
 
-    /// Forgets the marks of a room that the client has left.
-    pub fn forget_room(&mut self, name: &str) {
-        self.stale.retain(|event| event.name() != name);
+    /// Keeps only the marks of what the client is still a member of.
+    pub fn retain_marks(&mut self, mut is_kept: impl FnMut(&Publication) -> bool) {
+        self.stale.retain(|event| is_kept(event));
+    }
+
+    /// Forgets all marks: the client ends.
+    pub fn forget_marks(&mut self) {
+        self.stale.clear();
     }
 
     /// Keeps what is left of a turn's chunk of which `written` bytes went out. Returns how many events were replaced.
@@ -316,8 +329,30 @@ impl Backlog {
         }
     }
 
-    /// `written` bytes of the queue went out.
-    pub fn advance(&mut self, mut written: usize) -> u64 {
+    /// `written` bytes of the queue went out. Newest values that did not are marks again: something newer may come,
+    /// and they must not go out after it.
+    pub fn advance(&mut self, written: usize) -> u64 {
+        self.skip(written) + self.unqueue_newest()
+    }
+
+    fn unqueue_newest(&mut self) -> u64 {
+        if self.queue.iter().all(|held| held.events.is_none()) {
+            return 0;
+        }
+        let mut replaced = 0;
+        for held in std::mem::take(&mut self.queue) {
+            match &held.events {
+                None => self.queue.push_back(held),
+                Some(events) => {
+                    self.bytes -= held.end - held.start;
+                    replaced += events.iter().map(|event| self.mark(event)).sum::<u64>();
+                }
+            }
+        }
+        replaced
+    }
+
+    fn skip(&mut self, mut written: usize) -> u64 {
         self.bytes -= written;
         let mut replaced = 0;
         while written > 0 {

@@ -15,6 +15,10 @@ use crate::users::Meter;
 /// Bytes of a closed connection that are thrown away before it is cut off.
 const LINGER_BYTES: usize = 64 * 1024;
 
+/// Bytes of events and answers in a turn; when there are more, they are flushed before the other connections are read. One read
+/// adds at most a small multiple of its own size, which is what bounds the turn's memory.
+const TURN_REPLIES: usize = 4 * 1024 * 1024;
+
 impl<N: Net> Shard<N> {
     /// The poll's word on a connection.
     pub fn socket_event(&mut self, key: u32, readable: bool, writable: bool, peer_closed: bool) {
@@ -33,9 +37,8 @@ impl<N: Net> Shard<N> {
     pub fn read_ready(&mut self, now: Now) {
         let mut ready = std::mem::take(&mut self.ready);
         let mut read = 0;
-        // What clients ask for is held until the end of the turn, so a turn takes only so many requests.
         while let Some(key) = ready.get(read)
-            && !self.fanout.is_loaded()
+            && self.fanout.memory.size() <= TURN_REPLIES
         {
             read += 1;
             let Some(conn) = self.conns.get_mut(*key) else { continue };
