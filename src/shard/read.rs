@@ -36,16 +36,19 @@ impl<N: Net> Shard<N> {
     /// no connection keeps the others waiting.
     pub fn read_ready(&mut self, now: Now) {
         let mut ready = std::mem::take(&mut self.ready);
-        for key in ready.drain(..) {
-            if self.fanout.memory.size() > TURN_REPLIES {
-                self.ready_next.push(key);
-                continue;
-            }
-            let Some(conn) = self.conns.get_mut(key) else { continue };
+        let mut read = 0;
+        while let Some(key) = ready.get(read)
+            && self.fanout.memory.size() <= TURN_REPLIES
+        {
+            read += 1;
+            let Some(conn) = self.conns.get_mut(*key) else { continue };
             conn.is_ready = false;
-            self.read(key, now);
+            self.read(*key, now);
         }
-        self.ready = std::mem::replace(&mut self.ready_next, ready);
+        // Those who had to wait come before those of whom something is left.
+        ready.drain(..read);
+        ready.append(&mut self.ready_next);
+        self.ready = ready;
     }
 
     /// Whether there is something to be read without asking the poll.
