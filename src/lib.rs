@@ -66,6 +66,7 @@ pub mod broker;
 pub mod cli;
 pub mod close;
 pub mod config;
+pub mod hash;
 pub mod limits;
 pub mod mailbox;
 pub mod metrics;

@@ -6,13 +6,12 @@
 
 use std::sync::Arc;
 
-use crate::app::Presence;
 use crate::audience::App;
 use crate::room::name::RoomName;
 use crate::room::pattern::Policy;
 use crate::room::publication::{ClientId, Publication};
 use crate::time::Now;
-use crate::users::User;
+use crate::users::{Presence, User};
 
 /// The shard has no members of the room.
 pub const NO_SLOT: u32 = u32::MAX;

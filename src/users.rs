@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::audience::App;
+use crate::hash::hash;
 use crate::limits::Rate;
-use crate::room::name;
 
 /// Which rate of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub struct User {
 impl User {
     fn new(id: Arc<str>) -> User {
         User {
-            hash: name::hash(&id),
+            hash: hash(&id),
             id,
             total: AtomicU32::new(0),
             connections: Default::default(),
@@ -128,6 +128,17 @@ fn advance(stored: &AtomicU64, rate: Rate, now: u64) -> Result<(), Duration> {
             Err(actual) => known = actual,
         }
     }
+}
+
+/// Whether a user is connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// The user.
+    pub user: Arc<str>,
+    /// Connected, or gone for less than the grace.
+    pub online: bool,
+    /// When the user was last connected, Unix ms, if that is known.
+    pub last_seen: Option<u64>,
 }
 
 /// Why a user may not have another connection.

@@ -22,7 +22,7 @@ use crate::proto::json::{Parser, Raw};
 use crate::room::pattern::RoomPatterns;
 use crate::room::publication::ClientId;
 use crate::time::Now;
-use crate::users::{Meter, User};
+use crate::users::{Meter, Presence, User};
 
 pub use account::Labels;
 pub use outputs::{Output, Outputs};
@@ -84,17 +84,6 @@ pub enum Input<'a> {
     Presence(&'a [Presence]),
     /// The server is about to close the connection.
     Closing(&'a CloseReason),
-}
-
-/// Whether a user is connected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Presence {
-    /// The user.
-    pub user: Arc<str>,
-    /// Connected, or gone for less than the grace.
-    pub online: bool,
-    /// When the user was last connected, Unix ms, if that is known.
-    pub last_seen: Option<u64>,
 }
 
 /// One client's state machine.

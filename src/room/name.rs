@@ -1,16 +1,10 @@
 //! The name of a room, hashed once.
 
 use std::hash::{Hash, Hasher};
-use std::sync::OnceLock;
 
 use smol_str::SmolStr;
 
-/// Hashes a name. The seeds are random for each process, so that nobody outside can choose
-/// names that collide; they are the same on every thread, so a hash made by the router serves the shards.
-pub fn hash(text: &str) -> u64 {
-    static SEEDS: OnceLock<ahash::RandomState> = OnceLock::new();
-    SEEDS.get_or_init(ahash::RandomState::new).hash_one(text)
-}
+pub use crate::hash::hash;
 
 /// A room's name with its hash. Short names, which most are, lie in the value itself; cloning a long one shares it.
 ///

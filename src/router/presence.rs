@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
-use crate::app::Presence;
 use crate::room::interest::Interest;
 use crate::time::Now;
-use crate::users::User;
+use crate::users::{Presence, User};
 
 /// How long a user may be without a connection before it counts as gone: a reconnect within it is silent.
 const GRACE: Duration = Duration::from_secs(5);
