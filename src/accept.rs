@@ -17,6 +17,9 @@ use socket2::SockRef;
 const UNSENT_BYTES: u32 = 128 * 1024;
 /// Connections accepted from a listener at once.
 const AT_ONCE: usize = 256;
+/// Connections over the limit that are kept long enough to be told so; further ones are let go at once, so that the
+/// descriptors reserved for everything else stay free.
+const SURPLUS: usize = 128;
 /// The token of the listeners in the accept thread's poll.
 const LISTENERS: Token = Token(0);
 /// How long accepting pauses when the process has no free descriptors.
@@ -42,6 +45,8 @@ pub struct Acceptor {
     limit: usize,
     /// Connections may wait that the poll will not report again.
     may_wait: bool,
+    /// The last attempt failed, which the log has been told.
+    is_failing: bool,
 }
 
 impl Acceptor {
@@ -61,7 +66,7 @@ impl Acceptor {
                 Ok(TcpListener::from_std(listener))
             })
             .collect::<io::Result<Vec<_>>>()?;
-        Ok(Acceptor { listeners, open_sockets, limit, may_wait: false })
+        Ok(Acceptor { listeners, open_sockets, limit, may_wait: false, is_failing: false })
     }
 
     /// Asks a poll for the events of the listeners, all with one token.
@@ -103,18 +108,28 @@ impl Acceptor {
                     break;
                 }
                 let (stream, peer) = match listener.accept() {
-                    Ok(accepted) => accepted,
+                    Ok(accepted) => {
+                        self.is_failing = false;
+                        accepted
+                    }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     // The peer has given up already.
                     Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
                     Err(error) => {
-                        tracing::warn!(%error, "a connection could not be accepted");
+                        if !std::mem::replace(&mut self.is_failing, true) {
+                            tracing::warn!(%error, "a connection could not be accepted, trying again");
+                        }
                         self.may_wait = true;
                         return false;
                     }
                 };
+                let open = self.open_sockets.fetch_add(1, Ordering::AcqRel);
+                if open >= self.limit + SURPLUS {
+                    self.open_sockets.fetch_sub(1, Ordering::AcqRel);
+                    continue;
+                }
                 set_options(&stream);
-                let is_surplus = self.open_sockets.fetch_add(1, Ordering::AcqRel) >= self.limit;
+                let is_surplus = open >= self.limit;
                 take(Accepted { stream, peer: peer.ip().to_canonical(), is_surplus });
             }
         }
@@ -171,4 +186,25 @@ pub fn run(
 fn set_options(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn far_over_the_limit_connections_are_let_go_at_once() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let open = Arc::new(AtomicUsize::new(0));
+        let mut acceptor = Acceptor::new(vec![listener], Arc::clone(&open), 1).expect("an acceptor");
+        let (mut clients, mut accepted) = (Vec::new(), Vec::new());
+        for _ in 0..SURPLUS + 5 {
+            clients.push(std::net::TcpStream::connect(address).expect("connected"));
+            acceptor.make_ready();
+            assert!(acceptor.accept(|one| accepted.push(one)));
+        }
+        assert_eq!(accepted.iter().filter(|one| !one.is_surplus).count(), 1);
+        assert_eq!((accepted.len(), open.load(Ordering::Acquire)), (1 + SURPLUS, 1 + SURPLUS));
+    }
 }

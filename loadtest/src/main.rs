@@ -9,15 +9,19 @@
 //! | `floor` | the smallest server that fans out, the yardstick of the ratios |
 //! | `fanout` | subscribes many connections, publishes, and counts every delivery |
 //! | `connect` | opens many idle connections: handshake cost and memory |
+//! | `ingest` | publishes lines that nobody gets: what reading them costs |
+//! | `compare` | alternates the floor, a server and a peer: the ratios, and whether targets are met |
 //! | `replay` | publishes a recorded exchange feed, and can check its delivery |
 
 mod client;
 mod clock;
+mod compare;
 mod connect;
 mod failure;
 mod fanout;
 mod floor;
 mod frame;
+mod ingest;
 mod machine;
 mod process;
 mod publisher;
@@ -42,6 +46,10 @@ enum Command {
     Fanout(Box<fanout::Arguments>),
     /// Open idle connections: CPU per handshake, memory per connection
     Connect(connect::Arguments),
+    /// Measure how many publish lines a server takes in
+    Ingest(ingest::Arguments),
+    /// Measure servers alternately: ratios, and whether targets are met
+    Compare(Box<compare::Arguments>),
     /// Publish a recorded exchange feed
     Replay(replay::Arguments),
 }
@@ -51,6 +59,8 @@ fn main() -> ExitCode {
         Command::Floor(arguments) => floor::run(&arguments),
         Command::Fanout(arguments) => fanout::run(&arguments),
         Command::Connect(arguments) => connect::run(&arguments),
+        Command::Ingest(arguments) => ingest::run(&arguments),
+        Command::Compare(arguments) => compare::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
     };
     match outcome {

@@ -45,9 +45,9 @@ impl Labels {
 impl Session {
     pub(super) fn account_message(&mut self, message: Raw<'_>, context: &mut Context<'_>) {
         let Some(kind) = string(message, "type") else {
-            return self.invalid(context, "a message has a \"type\", for example {\"type\":\"ping\"}", None);
+            return self.malformed(context, "a message has a \"type\", for example {\"type\":\"ping\"}");
         };
-        if !self.allowed(context, &kind) {
+        if !self.allowed(context, Some(&kind)) {
             return;
         }
         match &*kind {

@@ -35,9 +35,9 @@ impl Session {
     pub(super) fn market_message(&mut self, message: Raw<'_>, context: &mut Context<'_>) {
         let Some(event) = string(message, "event") else {
             let example = "a message has an \"event\", for example {\"event\":\"ping\",\"data\":{}}";
-            return self.invalid(context, example, None);
+            return self.malformed(context, example);
         };
-        if !self.allowed(context, &event) {
+        if !self.allowed(context, Some(&event)) {
             return;
         }
         let data = message.get("data").filter(|data| data.is_object()).unwrap_or(Raw::EMPTY_OBJECT);

@@ -234,13 +234,20 @@ impl Session {
                 State::Account(_) => self.account_message(message, context),
                 State::Market => self.market_message(message, context),
             },
-            Ok(_) => self.invalid(context, "a message is a JSON object", None),
-            Err(error) => self.invalid(context, &error.to_string(), None),
+            Ok(_) => self.malformed(context, "a message is a JSON object"),
+            Err(error) => self.malformed(context, &error.to_string()),
+        }
+    }
+
+    /// Answers what is no event at all. It counts as a control event, or its answers would have no bound.
+    fn malformed(&mut self, context: &mut Context<'_>, message: &str) {
+        if self.allowed(context, None) {
+            self.invalid(context, message, None);
         }
     }
 
     /// Counts a control event; `false`: refused, and the client has been told.
-    fn allowed(&mut self, context: &mut Context<'_>, event: &str) -> bool {
+    fn allowed(&mut self, context: &mut Context<'_>, event: Option<&str>) -> bool {
         match self.user.allow(Meter::Control, context.settings.control, context.now.mono) {
             Ok(()) => {
                 self.refusals = 0;
@@ -249,7 +256,7 @@ impl Session {
             Err(wait) => {
                 context.out.count_limit(crate::metrics::LimitKind::Control);
                 let message = "too many requests: wait before the next one";
-                self.refuse(context, ErrorCode::RateLimited, message, Some(event), Some(wait));
+                self.refuse(context, ErrorCode::RateLimited, message, event, Some(wait));
                 self.refusals = self.refusals.saturating_add(1);
                 if u32::from(self.refusals) >= limits::REFUSALS {
                     context.out.push(Output::Close(CloseReason::Abuse));

@@ -42,6 +42,8 @@ pub use publisher::BodyResult;
 
 /// Most publishers at once; a further one is let go. Backends are few.
 const PUBLISHERS: usize = 1_024;
+/// How long to wait before a publisher is accepted that the system refused to accept.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 /// The tokens of this component start here: above those of any connection.
 pub const TOKENS: usize = 1 << 40;
 /// The token of the ingest listener.
@@ -96,6 +98,8 @@ pub struct Router {
     /// For the `rooms` operation.
     shard_metrics: Vec<Arc<ShardMetrics>>,
     listener: Option<TcpListener>,
+    /// The system refused to accept a publisher that may still wait.
+    accept_again: bool,
     publishers: Slab<Option<Box<Publisher>>>,
     /// Publishers of which there is something to be published.
     ready: Vec<usize>,
@@ -128,6 +132,7 @@ impl Router {
             metrics,
             shard_metrics,
             listener: None,
+            accept_again: false,
             publishers: Slab::new(),
             ready: Vec::new(),
             everyone: RoomName::everyone(),
@@ -157,6 +162,7 @@ impl Router {
     /// Takes no new publishers; those that are there may go on.
     pub fn stop_listening(&mut self) {
         self.listener = None;
+        self.accept_again = false;
     }
 
     /// Takes the configuration that can change live.
@@ -188,9 +194,30 @@ impl Router {
         }
     }
 
+    /// Accepts publishers that could not be accepted before: the poll will not report them again.
+    pub fn accept_again(&mut self, registry: &Registry) {
+        if self.accept_again {
+            self.accept(registry);
+        }
+    }
+
     fn accept(&mut self, registry: &Registry) {
         let Some(listener) = &self.listener else { return };
-        while let Ok((stream, _)) = listener.accept() {
+        let was_refused = std::mem::take(&mut self.accept_again);
+        loop {
+            let stream = match listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // The peer has given up already.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                Err(error) => {
+                    if !was_refused {
+                        tracing::warn!(%error, "a publisher could not be accepted, trying again");
+                    }
+                    self.accept_again = true;
+                    return;
+                }
+            };
             if self.publishers.len() >= PUBLISHERS {
                 tracing::warn!(publishers = PUBLISHERS, "a publisher was let go: there are too many");
                 continue;
@@ -361,8 +388,9 @@ impl Router {
 
     /// How long until [`tick`](Router::tick) has something to do.
     pub fn next_tick(&self, now: Now) -> Option<Duration> {
-        let until = self.presences.next_deadline()?;
-        Some(Duration::from_nanos(until.saturating_sub(now.mono)))
+        let gone = self.presences.next_deadline().map(|until| until.saturating_sub(now.mono));
+        let again = self.accept_again.then_some(ACCEPT_AGAIN.as_nanos() as u64);
+        [gone, again].into_iter().flatten().min().map(Duration::from_nanos)
     }
 
     /// Counts a turn in which publishers were not read because a shard could not keep up.

@@ -21,7 +21,7 @@ use crate::shard::client::{Client, NOBODY};
 use crate::shard::conn::Phase;
 use crate::shard::outbox::Queue;
 use crate::shard::rooms::EVERYONE;
-use crate::shard::{Net, Shard};
+use crate::shard::{Net, Shard, wheel};
 use crate::time::Now;
 use crate::users::{self, User, UserLimits};
 
@@ -217,6 +217,7 @@ impl<N: Net> Shard<N> {
         }
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.phase = Phase::WebSocket { client: slot, decoder: Decoder::new() };
+        conn.received = wheel::tick(now.mono);
         // Goes out at the end of the turn, after the router has been told of the user: what is published once the client
         // knows that it is connected reaches it.
         self.push_head(slot, response);

@@ -52,6 +52,8 @@ pub struct Fanout {
     /// What was delivered in this turn, each with its wire and members, for the latencies.
     pub written: Vec<(Arc<Publication>, u32)>,
     next_stamp: u32,
+    /// The last batch that was made for a newcomer, and its wire.
+    snapshot: Option<(Wire, u32)>,
     /// Bytes delivered since the last flush, so that a turn's memory stays bounded.
     bytes: usize,
     outbox_limit: usize,
@@ -102,6 +104,7 @@ impl Fanout {
     pub fn clear(&mut self) {
         debug_assert!(self.open.is_empty());
         self.memory.clear();
+        self.snapshot = None;
         self.bytes = 0;
     }
 }
@@ -146,9 +149,18 @@ impl<N: Net> Shard<N> {
         let count = match publication.target {
             Target::Room => {
                 let room = self.rooms.check(room, publication.name_hash());
+                if publication.name().is_empty() {
+                    self.seal_room(EVERYONE);
+                }
                 self.delivery().for_room(room, also, &publication)
             }
-            Target::Broadcast => self.delivery().for_room(Some(EVERYONE), None, &publication),
+            Target::Broadcast => {
+                // Alerts for everyone and alerts for some are one row of events, but not one batch.
+                if self.rooms.get(EVERYONE).is_some_and(|room| room.open_batch == NO_BATCH) {
+                    self.seal_all();
+                }
+                self.delivery().for_room(Some(EVERYONE), None, &publication)
+            }
             Target::User => {
                 let first = self.local_users.first(publication.name_hash(), publication.name());
                 self.delivery().for_user(first, also, &publication)
@@ -183,18 +195,26 @@ impl<N: Net> Shard<N> {
             let replaced = events.iter().map(|event| backlog.mark(event)).sum();
             return self.metrics.events_conflated.add(replaced);
         }
-        let mut frames = self.fanout.memory.take_buffer();
-        for event in events {
-            wire::write_event(&mut frames, client.wire, event);
-        }
-        let wire = client.wire.index();
-        self.metrics.deliveries[wire].add(events.len() as u64);
-        self.metrics.delivered_bytes[wire].add(frames.len() as u64);
-        let batch = self.fanout.memory.add_batch(Batch {
-            bytes: Rc::new(frames),
-            policy: Policy::Latest,
-            events: Rc::new(events.to_vec()),
+        let (wire, memory) = (client.wire, &mut self.fanout.memory);
+        let is_same = |batch: &Batch| {
+            batch.events.len() == events.len()
+                && batch.events.iter().zip(events).all(|(known, event)| Arc::ptr_eq(known, event))
+        };
+        // Often several join one room in a row.
+        let known = self.fanout.snapshot.filter(|(of, batch)| *of == wire && is_same(memory.batch(*batch)));
+        let (_, batch) = known.unwrap_or_else(|| {
+            let mut frames = memory.take_buffer();
+            for event in events {
+                wire::write_event(&mut frames, wire, event);
+            }
+            self.fanout.bytes += frames.len();
+            let events = Rc::new(events.to_vec());
+            (wire, memory.add_batch(Batch { bytes: Rc::new(frames), policy: Policy::Latest, events }))
         });
+        self.fanout.snapshot = Some((wire, batch));
+        let length = self.fanout.memory.batch(batch).bytes.len() as u64;
+        self.metrics.deliveries[wire.index()].add(events.len() as u64);
+        self.metrics.delivered_bytes[wire.index()].add(length);
         self.fanout.push(client, slot, Chunk::Batch(batch), &self.metrics);
     }
 

@@ -32,7 +32,12 @@ impl<N: Net> Shard<N> {
     pub(super) fn writable(&mut self, key: u32) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let super::conn::Phase::WebSocket { client, .. } = conn.phase else {
-            if conn.transport.flush().is_err() {
+            let flushed = match conn.phase {
+                // Ended, and still to be told so when what TLS had left is out.
+                super::conn::Phase::Lingering { .. } => conn.transport.shutdown_write(),
+                _ => conn.transport.flush(),
+            };
+            if flushed.is_err() {
                 self.drop_conn(key);
             }
             return;

@@ -82,6 +82,7 @@ pub struct TurnMemory {
     /// Frames that are for one client or a few.
     pub bytes: Vec<u8>,
     batches: Vec<Batch>,
+    batch_bytes: usize,
     links: Vec<Link>,
     spare: Vec<Vec<u8>>,
     spare_bytes: usize,
@@ -111,8 +112,14 @@ impl TurnMemory {
 
     /// Adds a batch; its index is good until the turn ends.
     pub fn add_batch(&mut self, batch: Batch) -> u32 {
+        self.batch_bytes += batch.bytes.len();
         self.batches.push(batch);
         (self.batches.len() - 1) as u32
+    }
+
+    /// Bytes of all frames of this turn.
+    pub fn size(&self) -> usize {
+        self.bytes.len() + self.batch_bytes
     }
 
     /// A batch of this turn.
@@ -151,6 +158,7 @@ impl TurnMemory {
     pub fn clear(&mut self) {
         self.links.clear();
         self.bytes.clear();
+        self.batch_bytes = 0;
         if self.bytes.capacity() > SPARE_BYTES {
             self.bytes = Vec::new();
         }

@@ -15,6 +15,10 @@ use crate::users::Meter;
 /// Bytes of a closed connection that are thrown away before it is cut off.
 const LINGER_BYTES: usize = 64 * 1024;
 
+/// Bytes of events and answers in a turn; when there are more, they are flushed before the other connections are read. One read
+/// adds at most a small multiple of its own size, which is what bounds the turn's memory.
+const TURN_REPLIES: usize = 4 * 1024 * 1024;
+
 impl<N: Net> Shard<N> {
     /// The poll's word on a connection.
     pub fn socket_event(&mut self, key: u32, readable: bool, writable: bool, peer_closed: bool) {
@@ -32,12 +36,19 @@ impl<N: Net> Shard<N> {
     /// no connection keeps the others waiting.
     pub fn read_ready(&mut self, now: Now) {
         let mut ready = std::mem::take(&mut self.ready);
-        for key in ready.drain(..) {
-            let Some(conn) = self.conns.get_mut(key) else { continue };
+        let mut read = 0;
+        while let Some(key) = ready.get(read)
+            && self.fanout.memory.size() <= TURN_REPLIES
+        {
+            read += 1;
+            let Some(conn) = self.conns.get_mut(*key) else { continue };
             conn.is_ready = false;
-            self.read(key, now);
+            self.read(*key, now);
         }
-        self.ready = std::mem::replace(&mut self.ready_next, ready);
+        // Those who had to wait come before those of whom something is left.
+        ready.drain(..read);
+        ready.append(&mut self.ready_next);
+        self.ready = ready;
     }
 
     /// Whether there is something to be read without asking the poll.
@@ -55,7 +66,10 @@ impl<N: Net> Shard<N> {
         let Some(conn) = self.conns.get_mut(key) else { return };
         match conn.transport.read(scratch) {
             Ok(Read::Data { bytes, more }) => {
-                conn.received = wheel::tick(now.mono);
+                // A request and the time after a close have their time from the start, however the bytes trickle.
+                if matches!(conn.phase, Phase::WebSocket { .. }) {
+                    conn.received = wheel::tick(now.mono);
+                }
                 // After the poll has said that the peer closed, it says nothing more: read to the end.
                 let again = more || conn.peer_closed;
                 self.received(key, bytes, now);

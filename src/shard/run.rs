@@ -207,7 +207,14 @@ pub fn run_alone(
     let mut pace = Pace::new(pace);
     let mut accept_pause = Duration::ZERO;
     loop {
-        let is_busy = shard.has_ready() || shard.has_overflowed() || router.has_ready();
+        let is_busy = shard.has_ready()
+            || shard.has_overflowed()
+            || router.has_ready()
+            // The flush may have ended clients, of which the router is still to be told.
+            || !shard.outgoing().is_empty()
+            // Told of by a wake-up that came during a wait for more.
+            || !commands.is_empty()
+            || !router_commands.is_empty();
         let timeout = match is_busy {
             true => Duration::ZERO,
             false if acceptor.may_wait() => accept_pause,
@@ -228,6 +235,7 @@ pub fn run_alone(
         }
         let has_descriptors = acceptor.accept(|accepted| shard.command(accepted.into(), now));
         accept_pause = if has_descriptors { Duration::ZERO } else { NO_DESCRIPTORS };
+        router.accept_again(poll.registry());
         while let Ok(command) = router_commands.try_recv() {
             router_command(&mut router, command);
         }
@@ -240,6 +248,7 @@ pub fn run_alone(
         {
             std::thread::sleep(pause);
             wait(&mut poll, &mut events, Duration::ZERO)?;
+            alarm.reset();
             dispatch(&poll, &events, &mut shard, Some((&mut router, &mut acceptor)));
             let mut post = Here { shard: &mut shard, now: Now::read(), events: 0 };
             left_over = router.read_publishers(post.now, &mut post);
@@ -513,6 +522,7 @@ pub fn run_router(
                 );
             }
         }
+        router.accept_again(poll.registry());
         while let Ok(command) = commands.try_recv() {
             if !router_command(&mut router, command) {
                 return Ok(());

@@ -30,6 +30,9 @@ impl<N: Net> Shard<N> {
     /// Sees to it that the wheel fires for a connection no later than its deadline.
     pub(super) fn arm(&mut self, key: u32, now: Now) {
         let Some(deadline) = self.deadline(key, now) else { return };
+        // An answered ping brings the deadline nearer, to a ping interval from then, and that is not told here.
+        let soonest = wheel::tick(now.mono).saturating_add(wheel::ticks(self.settings.ping_interval));
+        let deadline = deadline.min(soonest);
         let Some(conn) = self.conns.get_mut(key) else { return };
         // A later deadline is found when the armed one fires.
         if conn.armed == 0 || deadline < conn.armed {

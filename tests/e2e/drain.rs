@@ -52,6 +52,8 @@ fn while_it_drains_it_is_not_ready_and_takes_nobody_in() {
         assert_eq!(response.status, 202);
         assert_eq!(broker.get("/readyz").status, 503);
         assert_eq!(broker.get("/healthz").status, 200);
+        let response = http::request(broker.admin, "POST", "/publish", &[], b"{}");
+        assert_eq!((response.status, response.code().as_str()), (503, "DRAINING"));
         eventually("closed listeners", || TcpStream::connect(broker.public).is_err().then_some(()));
         eventually("a closed ingest listener", || TcpStream::connect(broker.ingest).is_err().then_some(()));
         // They are told one after the other: the first at once, the last at the end.

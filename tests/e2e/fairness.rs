@@ -64,3 +64,42 @@ fn of_several_forwarded_addresses_the_last_one_counts() {
     assert_eq!((open("198.51.100.1"), open("198.51.100.2")), (Ok(()), Ok(())));
     assert_eq!(open("198.51.100.3"), Err(429));
 }
+
+#[test]
+fn nonsense_is_answered_only_so_often() {
+    let broker = Broker::start(&["limits.control = \"5/1h\""]);
+    for mut client in [broker.market("ada-0001"), broker.account("bob-0001")] {
+        // No JSON, no object, no event.
+        for text in ["{", "[]", "{}", "1", "\"\""].iter().cycle().take(15) {
+            client.text(text);
+        }
+        let errors = client.expect_close(1008);
+        let codes = errors.iter().filter_map(|error| error["data"]["code"].as_str());
+        let (invalid, limited): (Vec<_>, Vec<_>) = codes.partition(|code| *code == "INVALID_MESSAGE");
+        assert_eq!((invalid.len(), limited.len()), (5, 10), "{errors:?}");
+    }
+}
+
+#[test]
+fn alerts_come_in_order_whoever_they_are_for() {
+    each_shard_count(|shards| {
+        let broker = Broker::start(&[shards]);
+        let mut clients: Vec<_> = (0..12).map(|user| broker.market(&format!("user-{user:04}"))).collect();
+        for client in &mut clients {
+            client.ask("subscribe", json!({ "types": ["system_alerts"] }), "subscribed");
+        }
+        let lines: String = (0..100)
+            .map(|number| {
+                let level = if number % 3 == 1 { "critical" } else { "info" };
+                let data = json!({ "level": level, "number": number });
+                format!("{}\n", json!({ "broadcast": true, "event": "system_alert", "data": data }))
+            })
+            .collect();
+        assert_eq!(http::request(broker.admin, "POST", "/publish", &[], lines.as_bytes()).status, 200);
+        for client in &mut clients {
+            let numbers: Vec<u64> =
+                (0..100).map(|_| client.next()["data"]["number"].as_u64().unwrap()).collect();
+            assert!(numbers.is_sorted(), "{numbers:?}");
+        }
+    });
+}

@@ -329,6 +329,41 @@ fn posting_publishes_and_answers_each_id_and_a_summary() {
         let data: Vec<Value> = (0..3).map(|_| ada.next()["data"].clone()).collect();
         assert_eq!(data, [json!(1), json!(2), json!(4)]);
         assert_eq!(http::request(broker.admin, "GET", "/publish", &[], b"").status, 405);
+        let chunked = [("Transfer-Encoding", "chunked")];
+        assert_eq!(http::request(broker.admin, "POST", "/publish", &chunked, b"").status, 411);
+        let huge = [("Content-Length", "99999999999")];
+        assert_eq!(http::request(broker.admin, "POST", "/publish", &huge, b"").status, 413);
         assert_eq!(http::request(broker.admin, "POST", "/publish", &[], b"").status, 200);
+    });
+}
+
+#[test]
+fn a_long_body_is_published_in_order_and_every_line_answered() {
+    each_shard_count(|shards| {
+        let broker = Broker::start(&[shards]);
+        let mut clients: Vec<_> = (0..4).map(|n| broker.market(&format!("user-{n:04}"))).collect();
+        for client in &mut clients {
+            client.join("trade:BTC-USDC");
+        }
+        let body: String = (0..3_000)
+            .map(|n| format!("{{\"id\":\"{n}\",\"room\":\"trade:BTC-USDC\",\"event\":\"t\",\"data\":{n}}}\n"))
+            .collect();
+        let response = http::request(broker.admin, "POST", "/publish", &[], body.as_bytes());
+        assert_eq!(response.status, 200);
+        let text = response.text();
+        let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        for n in 0..3_000 {
+            let ack = lines.next().unwrap();
+            assert_eq!(
+                (&ack["id"], &ack["offset"], &ack["subscribers"]),
+                (&json!(format!("{n}")), &json!(n + 1), &json!(4))
+            );
+        }
+        assert_eq!(lines.next().unwrap()["accepted"], 3_000);
+        for client in &mut clients {
+            for n in 0..3_000 {
+                assert_eq!(client.next()["data"], n);
+            }
+        }
     });
 }

@@ -322,3 +322,21 @@ fn the_silent_are_pinged_and_those_who_do_not_answer_are_closed() {
         alive.expect_nothing();
     });
 }
+
+#[test]
+fn a_chatty_client_is_never_pinged() {
+    let broker = Broker::start(&["liveness.ping_interval = \"300ms\"", "limits.control = \"off\""]);
+    let (mut ada, mut silent) = (broker.market("ada-0001"), broker.market("bob-0001"));
+    // As long as it takes to ping one that is silent three times.
+    let pinged = std::thread::spawn(move || {
+        for _ in 0..3 {
+            assert!(matches!(silent.frame(), Message::Ping(_)));
+            silent.message(Message::Pong(Vec::new().into()));
+        }
+    });
+    while !pinged.is_finished() {
+        ada.send("ping", json!({}));
+        assert!(matches!(ada.frame(), Message::Text(_)));
+    }
+    pinged.join().unwrap();
+}

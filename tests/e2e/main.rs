@@ -9,6 +9,7 @@ mod support;
 
 mod account;
 mod auth;
+mod content;
 mod drain;
 mod expiry;
 mod fairness;
@@ -19,5 +20,6 @@ mod limits;
 mod market;
 mod operations;
 mod overload;
+mod races;
 mod rooms;
 mod tls;

@@ -281,3 +281,17 @@ fn several_listeners_serve_the_same_clients() {
         assert_eq!(client.next()["event"], "e");
     }
 }
+
+#[test]
+fn listeners_may_be_of_the_newer_internet_protocol() {
+    let all = ["listen = [\"[::1]:0\"]", "ingest.listen = \"[::1]:0\"", "admin.listen = \"[::1]:0\""];
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        // A machine without IPv6.
+        return;
+    }
+    let broker = Broker::start(&[all[0], all[1], all[2], "limits.connects_per_address = \"1/1h\""]);
+    let (mut ada, mut again) = (broker.market("ada-0001"), broker.market("ada-0001"));
+    let ack = broker.publisher().publish(json!({ "user": "ada-0001", "event": "e", "data": 1 }));
+    assert_eq!(ack["subscribers"], 2);
+    assert_eq!((ada.next()["event"].clone(), again.next()["event"].clone()), (json!("e"), json!("e")));
+}

@@ -1,21 +1,14 @@
 //! Subscribers that do not read, and publishers that write faster than anybody can (`spec/limits.md`, "Slow consumers").
 
-use std::net::TcpStream;
-
 use serde_json::{Value, json};
-use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::support::tls::Authority;
 use crate::support::token::token;
-use crate::support::{Broker, Client, DEADLINE, Publisher, each_shard_count, eventually};
+use crate::support::{Broker, Client, Publisher, each_shard_count, eventually, http};
 
 /// A market client whose kernel takes little, so that it is soon stuck when it does not read.
 fn slow_client(broker: &Broker, user: &str) -> Client {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
-    // Before connecting: it decides the window that is offered.
-    socket.set_recv_buffer_size(4 * 1024).unwrap();
-    socket.connect(&broker.public.into()).unwrap();
-    let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let stream = http::connect_narrow(broker.public);
     let path = format!("/feed?token={}", token(user));
     let mut client = Client::over(stream, &broker.public.to_string(), &path, &[]).unwrap();
     assert_eq!(client.next()["event"], "connected");
@@ -233,4 +226,45 @@ fn a_publisher_that_does_not_read_its_acknowledgements_is_held_back_but_nobody_e
     }
     eventually("the publisher goes on", || greedy.try_raw(&rest).ok());
     assert_eq!(greedy.reply()["id"], format!("greedy-{line}"));
+}
+
+#[test]
+fn over_tls_too_the_stuck_get_the_newest_or_are_closed() {
+    each_shard_count(|shards| {
+        let authority = Authority::new();
+        let broker = Broker::start(&[
+            shards,
+            "limits.outbox = 65536",
+            &format!("tls.cert = {}", authority.path("server.pem")),
+            &format!("tls.key = {}", authority.path("server.key")),
+        ]);
+        let open = |user: &str, room: &str| {
+            let stream = authority.over(http::connect_narrow(broker.public), false).unwrap();
+            let path = format!("/feed?token={}", token(user));
+            let mut client = Client::over(stream, "localhost", &path, &[]).unwrap();
+            client.until_event("authenticated");
+            client.join(room);
+            client
+        };
+        let (mut newest, mut every) =
+            (open("newest-01", "price:BTC-USDC"), open("every-001", "trade:BTC-USDC"));
+        let mut publisher = broker.publisher();
+        let next = publish_until(&mut publisher, "price:BTC-USDC", 1, || {
+            broker.metric("fanfare_events_conflated_total", &[]) >= 200.0
+        });
+        publish_until(&mut publisher, "trade:BTC-USDC", 1, || {
+            broker.metric("fanfare_slow_consumers_total", &[]) == 1.0
+        });
+        let mut numbers = vec![number_of(&newest.next())];
+        while *numbers.last().unwrap() != next - 1 {
+            numbers.push(number_of(&newest.next()));
+        }
+        assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+        newest.expect_nothing();
+        let (code, _, texts) = every.closed();
+        assert_eq!(code, 1013);
+        assert!(texts.iter().map(number_of).eq(1..=texts.len() as u64));
+        drop((newest, every));
+        broker.wait_for_zero();
+    });
 }

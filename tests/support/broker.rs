@@ -135,7 +135,10 @@ impl Broker {
             }
         };
         // Of several listeners the first.
-        let first = |list: &str| list.trim_matches(['[', ']']).split(", ").next().unwrap().parse().unwrap();
+        let first = |list: &str| {
+            let list = list.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(list);
+            list.split(", ").next().unwrap().parse().unwrap()
+        };
         let address = |key: &str| first(fields[key].as_str().unwrap());
         Ok(Broker {
             child,

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use serde_json::Value;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::DEADLINE;
 
@@ -45,6 +46,17 @@ pub fn connect(address: SocketAddr) -> TcpStream {
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream.set_write_timeout(Some(DEADLINE)).unwrap();
     stream.set_nodelay(true).unwrap();
+    stream
+}
+
+/// As [`connect`], with a kernel that takes little, so that a client that does not read is soon stuck.
+pub fn connect_narrow(address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP)).unwrap();
+    // Before connecting: it decides the window that is offered.
+    socket.set_recv_buffer_size(4 * 1024).unwrap();
+    socket.connect(&address.into()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream
 }
 

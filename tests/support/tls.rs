@@ -1,6 +1,6 @@
 //! Certificates made for one test, and TLS clients that trust them.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
@@ -12,7 +12,7 @@ use super::broker::TemporaryDirectory;
 use super::http;
 
 /// A TLS stream of a client.
-pub type TlsStream = StreamOwned<ClientConnection, std::net::TcpStream>;
+pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
 /// An authority, a certificate of `localhost`, and one of a publisher.
 pub struct Authority {
@@ -43,6 +43,14 @@ impl Authority {
     /// # Errors
     /// The handshake failed.
     pub fn connect(&self, address: SocketAddr, with_certificate: bool) -> std::io::Result<TlsStream> {
+        self.over(http::connect(address), with_certificate)
+    }
+
+    /// Shakes hands over a TCP connection.
+    ///
+    /// # Errors
+    /// The handshake failed.
+    pub fn over(&self, stream: TcpStream, with_certificate: bool) -> std::io::Result<TlsStream> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut roots = RootCertStore::empty();
         roots.add(self.root.clone()).unwrap();
@@ -58,7 +66,7 @@ impl Authority {
         };
         let name = ServerName::try_from("localhost").unwrap();
         let connection = ClientConnection::new(Arc::new(config), name).unwrap();
-        let mut stream = StreamOwned::new(connection, http::connect(address));
+        let mut stream = StreamOwned::new(connection, stream);
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock)?;
         }

@@ -23,7 +23,8 @@ use crate::client::token::Tokens;
 use crate::failure::Failure;
 use crate::machine;
 use crate::publisher::Publisher;
-use workload::{Named, Pressure, Workload};
+pub use workload::Named;
+use workload::{Pressure, Workload};
 
 /// Options of `loadtest fanout`.
 #[derive(clap::Args)]

@@ -1,6 +1,6 @@
 //! The floor's loop: poll, read clients, read publishers, fan out.
 
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -21,6 +21,9 @@ const FIRST_PUBLISHER: usize = usize::MAX / 2;
 const INGEST_LIMIT: usize = 4 * 1024 * 1024;
 /// One read from a publisher.
 const INGEST_READ: usize = 64 * 1024;
+/// A publisher's question whether all before it was read, and the answer.
+const PING: &[u8] = br#"{"op":"ping"}"#;
+const PONG: &[u8] = b"{\"op\":\"pong\"}\n";
 
 /// How the floor sends.
 pub struct Settings {
@@ -170,7 +173,7 @@ impl Server {
                     break;
                 };
                 worked = true;
-                self.fan_out(&source.bytes[..=last]);
+                self.fan_out(&source.bytes[..=last], &mut source.stream);
                 source.bytes.drain(..=last);
             }
             if !source.ended {
@@ -180,12 +183,17 @@ impl Server {
         worked
     }
 
-    fn fan_out(&mut self, mut lines: &[u8]) {
+    fn fan_out(&mut self, mut lines: &[u8], publisher: &mut TcpStream) {
         let mut waiting = 0;
         while let Some(end) = memchr(b'\n', lines) {
             let (line, rest) = lines.split_at(end + 1);
             lines = rest;
-            let Some(line) = Line::parse(&line[..end]) else { continue };
+            let Some(line) = Line::parse(&line[..end]) else {
+                if &line[..end] == PING {
+                    let _ = publisher.write(PONG); // to a socket that holds nothing else
+                }
+                continue;
+            };
             if self.settings.batch == 1 {
                 self.fan.send(&line, &mut self.peers);
                 continue;

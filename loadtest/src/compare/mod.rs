@@ -1,0 +1,214 @@
+//! Measures servers against each other as the performance contract demands:
+//! alternately, each alone on one core, the load generator on another; and the
+//! floor twice a round, so that ratios can be judged beside what two runs of
+//! one program differ by.
+//!
+//! `targets` says what is demanded, `settings` what a server is given,
+//! `program` how it runs, `measurement` one run, `statistics` the arithmetic,
+//! `report` what comes out.
+
+mod measurement;
+mod program;
+mod report;
+mod settings;
+mod statistics;
+mod targets;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+
+use crate::failure::{Context, Failure};
+use crate::fanout::Named;
+use crate::machine;
+use measurement::Measurement;
+use program::{Launch, Program};
+use report::{Report, Run};
+use settings::{Choice, Directory, SECRET, configuration, variable};
+
+/// What the programs are called.
+const FLOOR: &str = "floor";
+const SERVER: &str = "server";
+const PEER: &str = "peer";
+const AGAIN: &str = "floor again";
+
+/// Options of `loadtest compare`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The workload
+    #[arg(long, value_enum)]
+    workload: Named,
+    /// Rounds; each runs the floor twice and everything else once
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pairs: u32,
+    /// The fanfare executable under test
+    #[arg(long, required_unless_present = "peer")]
+    server: Option<PathBuf>,
+    /// Its configuration, without ports; instead of a generated one
+    #[arg(long, requires = "server", conflicts_with_all = ["shards", "pace"])]
+    config: Option<PathBuf>,
+    /// A key of its configuration, such as fanout.pace=2ms; may be repeated
+    #[arg(long, requires = "server", value_name = "KEY=VALUE", value_parser = variable)]
+    set: Vec<(String, String)>,
+    /// Its shards
+    #[arg(long, default_value_t = 1)]
+    shards: usize,
+    /// The longest wait of its turns: off, or such as 2ms
+    #[arg(long, default_value = "off")]
+    pace: String,
+    /// Another program to compare with: a command with {listen} and {ingest}
+    /// (HOST:PORT), or {listen-port} and {ingest-port}, in it; its words are
+    /// separated by spaces and started without a shell
+    #[arg(long, value_name = "COMMAND")]
+    peer: Option<String>,
+    /// Further options of `fanout` for the server, such as --socketio
+    #[arg(long, value_name = "OPTIONS", default_value = "", allow_hyphen_values = true)]
+    server_load: String,
+    /// Further options of `fanout` for the peer, such as those of its protocol
+    #[arg(long, value_name = "OPTIONS", default_value = "", allow_hyphen_values = true)]
+    peer_load: String,
+    /// Measured time of each run, s
+    #[arg(long, default_value_t = 4.0)]
+    duration: f64,
+    /// Time before it, s
+    #[arg(long, default_value_t = 1.0)]
+    warmup: f64,
+    /// Signs the users' tokens; the generated configuration has it
+    #[arg(long, default_value = SECRET, requires = "config")]
+    token_secret: String,
+    /// Core of the programs that are compared
+    #[arg(long, default_value_t = 0)]
+    server_core: usize,
+    /// Core of the load generator
+    #[arg(long, default_value_t = 1)]
+    load_core: usize,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Further options of `fanout` for every run, behind `--`
+    #[arg(last = true)]
+    load: Vec<String>,
+}
+
+/// Runs all rounds and prints the result.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let cores = cores(arguments)?;
+    let directory = Directory::make()?;
+    let programs = programs(arguments, directory.path())?;
+    let mut report = Report::new(arguments.workload, is_paced(arguments), cores);
+    for pair in 1..=arguments.pairs {
+        for program in order(&programs, pair) {
+            let server = program.start(directory.path(), cores.map(|(server, _)| server))?;
+            let options = load_options(arguments, program, cores.map(|(_, load)| load));
+            let measured =
+                Measurement::take(&server, &options).context(|| format!("{}, pair {pair}", program.name))?;
+            eprintln!("pair {pair:>2}  {:<11} {}", program.name, measured.line());
+            report.runs.push(Run { program: program.name, measured });
+        }
+    }
+    eprintln!("{}", report.text());
+    if arguments.json {
+        println!("{}", report.json());
+    }
+    Ok(())
+}
+
+/// The cores of server and load generator; `None`: whatever there is.
+fn cores(arguments: &Arguments) -> Result<Option<(usize, usize)>, Failure> {
+    let allowed = machine::cores()?;
+    if allowed.len() < 2 {
+        eprintln!("only one core: server and load generator share it, so absolute times mean little");
+        return Ok(None);
+    }
+    let (server, load) = (arguments.server_core, arguments.load_core);
+    if server == load {
+        return Err(Failure::new(format!(
+            "--server-core and --load-core are both {server}: one of {allowed:?} each, not the same"
+        )));
+    }
+    for (option, core) in [("--server-core", server), ("--load-core", load)] {
+        if !allowed.contains(&core) {
+            return Err(Failure::new(format!("{option} {core}: this process may use {allowed:?}")));
+        }
+    }
+    if let Err(why) = machine::pinned(Some(server), || ()) {
+        eprintln!("{why}: nothing is pinned, so expect more noise");
+        return Ok(None);
+    }
+    Ok(Some((server, load)))
+}
+
+/// Whether turns of the server may wait, as far as the options say.
+fn is_paced(arguments: &Arguments) -> bool {
+    let set = arguments.set.iter().rev().find(|(key, _)| key == "FANFARE_FANOUT__PACE");
+    set.map_or(arguments.pace.as_str(), |(_, value)| value) != "off"
+}
+
+fn programs(arguments: &Arguments, directory: &Path) -> Result<Vec<Program>, Failure> {
+    let words = |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
+    let floor = |name| Program {
+        name,
+        launch: Launch::Floor(words(&targets::floor_options(arguments.workload).join(" "))),
+        options: Vec::new(),
+    };
+    let mut programs = vec![floor(FLOOR)];
+    if let Some(executable) = &arguments.server {
+        programs.push(Program {
+            name: SERVER,
+            launch: server(arguments, executable, directory)?,
+            options: words(&arguments.server_load),
+        });
+    }
+    if let Some(peer) = &arguments.peer {
+        programs.push(Program {
+            name: PEER,
+            launch: Launch::Peer(words(peer)),
+            options: words(&arguments.peer_load),
+        });
+    }
+    programs.push(floor(AGAIN));
+    Ok(programs)
+}
+
+/// fanfare with the given or a generated configuration.
+fn server(arguments: &Arguments, executable: &Path, directory: &Path) -> Result<Launch, Failure> {
+    let absolute = |option: &str, path: &Path| {
+        path.canonicalize().context(|| format!("{option} {}: cannot be found", path.display()))
+    };
+    let config = match &arguments.config {
+        Some(file) => absolute("--config", file)?,
+        None => {
+            let choice = Choice { shards: arguments.shards, pace: arguments.pace.clone() };
+            let file = directory.join("fanfare.toml");
+            fs::write(&file, configuration(&choice)).context(|| file.display().to_string())?;
+            file
+        }
+    };
+    let executable = absolute("--server", executable)?;
+    Ok(Launch::Server { executable, config, variables: arguments.set.clone() })
+}
+
+/// The order of a round: every second one backwards, so that no program always
+/// runs behind the same other.
+fn order(programs: &[Program], pair: u32) -> Vec<&Program> {
+    match pair % 2 {
+        0 => programs.iter().rev().collect(),
+        _ => programs.iter().collect(),
+    }
+}
+
+/// Options of `loadtest fanout` for one run.
+fn load_options(arguments: &Arguments, program: &Program, core: Option<usize>) -> Vec<String> {
+    let workload = arguments.workload.to_possible_value();
+    let workload = workload.map(|value| value.get_name().to_owned()).unwrap_or_default();
+    let mut options = vec![
+        ("--workload", workload),
+        ("--duration", arguments.duration.to_string()),
+        ("--warmup", arguments.warmup.to_string()),
+        ("--token-secret", arguments.token_secret.clone()),
+    ];
+    options.extend(core.map(|core| ("--pin", core.to_string())));
+    let pairs = options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
+    pairs.chain(arguments.load.iter().cloned()).chain(program.options.iter().cloned()).collect()
+}
