@@ -70,6 +70,12 @@ impl Fanout {
         self.outbox_limit = bytes;
     }
 
+    /// Whether frames wait to be handed to the members of a room.
+    #[cfg(debug_assertions)]
+    pub fn has_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     /// Whether this turn has taken all the bytes it may.
     pub fn is_full(&self) -> bool {
         self.bytes >= TURN_BYTES

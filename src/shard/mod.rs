@@ -12,6 +12,8 @@ mod deliver;
 mod end;
 mod flush;
 mod http;
+#[cfg(debug_assertions)]
+mod invariants;
 mod outbox;
 mod read;
 mod rooms;
