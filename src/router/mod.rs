@@ -7,6 +7,8 @@
 mod ids;
 mod ingest;
 mod presence;
+#[cfg(test)]
+mod properties;
 mod publish;
 mod publisher;
 mod replies;

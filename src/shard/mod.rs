@@ -15,6 +15,8 @@ mod http;
 #[cfg(debug_assertions)]
 mod invariants;
 mod outbox;
+#[cfg(test)]
+mod properties;
 mod read;
 mod rooms;
 pub mod run;
