@@ -335,8 +335,14 @@ impl Router {
     /// Sends a publisher its answers; lets it go when it is gone, or done.
     fn send(&mut self, key: usize) {
         let Some(publisher) = self.publishers.get_mut(key).and_then(Option::as_mut) else { return };
-        if !publisher.send(&mut self.write_scratch) {
-            return self.let_go(key);
+        if publisher.is_broken || !publisher.send(&mut self.write_scratch) {
+            publisher.is_broken = true;
+            publisher.is_readable = false;
+            // What it said before it failed was said.
+            return match publisher.is_used_up() {
+                true => self.let_go(key),
+                false => self.make_ready(key),
+            };
         }
         if !publisher.is_held_back() && (publisher.is_readable || !publisher.is_used_up()) {
             self.make_ready(key);

@@ -1,6 +1,6 @@
 //! A shard: the connections and clients of one thread, and its part of the room tables. Start at [`turn`].
 //!
-//! A shard is passive and owns no thread: a loop ([`run`]) hands it socket events, commands and what the router
+//! A shard is passive and owns no thread: a loop ([`crate::run`]) hands it socket events, commands and what the router
 //! posts, and takes away what it has to say to the router. So the same code runs over real sockets and over a fake
 //! network with a virtual clock. Nothing of a shard is shared; there is no lock here.
 
@@ -15,7 +15,6 @@ mod http;
 mod outbox;
 mod read;
 mod rooms;
-pub mod run;
 mod slots;
 mod timers;
 pub mod turn;
@@ -25,6 +24,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
+
+pub use flush::Flow;
 
 use crate::app::{AppSettings, Outputs};
 use crate::audience::App;

@@ -171,7 +171,10 @@ impl Drop for FakeStream {
 
 /// What a shard's poll watches.
 #[derive(Clone, Default)]
-pub struct Watched(Rc<RefCell<Vec<(u32, Rc<RefCell<Link>>)>>>);
+pub struct Watched(Rc<RefCell<Vec<Keyed>>>);
+
+/// A connection with its key.
+type Keyed = (u32, Rc<RefCell<Link>>);
 
 impl Watched {
     /// What the poll says now: key, readable, writable, peer closed.
