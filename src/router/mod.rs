@@ -7,6 +7,8 @@
 mod ids;
 mod ingest;
 mod presence;
+#[cfg(test)]
+mod properties;
 mod publish;
 mod publisher;
 mod replies;
@@ -20,6 +22,7 @@ use crossbeam_channel::Sender;
 use mio::net::TcpListener;
 use mio::{Interest, Registry, Token};
 use slab::Slab;
+use socket2::SockRef;
 
 use crate::limits::{Limits, NAME_BYTES};
 use crate::mailbox::{Forward, ToRouter, ToShard};
@@ -202,9 +205,9 @@ impl Router {
     }
 
     fn accept(&mut self, registry: &Registry) {
-        let Some(listener) = &self.listener else { return };
         let was_refused = std::mem::take(&mut self.accept_again);
         loop {
+            let Some(listener) = &self.listener else { return };
             let stream = match listener.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -218,12 +221,11 @@ impl Router {
                     return;
                 }
             };
-            if self.publishers.len() >= PUBLISHERS {
+            if self.publishers.len() >= PUBLISHERS && !self.make_place() {
                 tracing::warn!(publishers = PUBLISHERS, "a publisher was let go: there are too many");
                 continue;
             }
-            // Acknowledgements are small and somebody waits for them.
-            let _ = stream.set_nodelay(true);
+            set_options(&stream);
             let entry = self.publishers.vacant_entry();
             let mut stream = stream;
             let token = Token(TOKENS + 1 + entry.key());
@@ -242,6 +244,18 @@ impl Router {
             entry.insert(Some(Box::new(publisher)));
             self.metrics.ingest_connections.add(1);
         }
+    }
+
+    /// Lets a publisher go that has not shown the token, so that such cannot keep out those who will.
+    fn make_place(&mut self) -> bool {
+        let is_stranger =
+            |publisher: &Publisher| !publisher.is_trusted && matches!(publisher.source, Source::Socket(_));
+        let stranger = self
+            .publishers
+            .iter()
+            .find(|(_, publisher)| publisher.as_deref().is_some_and(is_stranger))
+            .map(|(key, _)| key);
+        stranger.inspect(|key| self.let_go(*key)).is_some()
     }
 
     /// Publishes the lines of a `POST /publish`; the outcome goes to `reply` when all answers are in.
@@ -408,4 +422,11 @@ impl Router {
     pub fn has_ready(&self) -> bool {
         !self.ready.is_empty()
     }
+}
+
+/// Acknowledgements are small and somebody waits for them; a backend that is gone without a word is found out.
+/// A socket that takes neither option still works.
+fn set_options(stream: &mio::net::TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(stream).set_keepalive(true);
 }

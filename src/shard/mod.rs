@@ -10,11 +10,18 @@ mod client;
 mod conn;
 mod deliver;
 mod end;
+mod fanout;
 mod flush;
 mod http;
+#[cfg(debug_assertions)]
+mod invariants;
 mod outbox;
+#[cfg(test)]
+mod properties;
 mod read;
 mod rooms;
+#[cfg(test)]
+mod sizes;
 mod slots;
 mod timers;
 pub mod turn;
@@ -37,8 +44,8 @@ use crate::metrics::latency::LatencyRecorder;
 use crate::proto::json::Parser;
 use crate::shard::client::{Client, LocalUsers};
 use crate::shard::conn::Conn;
-use crate::shard::deliver::Fanout;
 use crate::shard::end::Drain;
+use crate::shard::fanout::Fanout;
 use crate::shard::rooms::LocalRooms;
 use crate::shard::slots::Slots;
 use crate::shard::wheel::Wheel;

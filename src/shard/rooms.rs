@@ -141,6 +141,12 @@ impl LocalRooms {
         outgoing.push(ToRouter::Leave { shard, room: room.name });
     }
 
+    /// The slots of all rooms, that of everyone included.
+    #[cfg(debug_assertions)]
+    pub fn keys(&self) -> impl Iterator<Item = u32> {
+        self.slots.keys()
+    }
+
     /// Rooms with a public name.
     pub fn public(&self) -> impl Iterator<Item = &LocalRoom> {
         self.slots

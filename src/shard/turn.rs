@@ -139,6 +139,8 @@ impl<N: Net> Shard<N> {
         self.metrics.rooms.set(self.rooms.len() as u64);
         self.latencies.loop_turn(now.mono.saturating_sub(began.mono));
         debug_assert!(self.outputs.is_empty());
+        #[cfg(debug_assertions)]
+        self.sweep_invariants();
     }
 
     /// The rooms with most members.

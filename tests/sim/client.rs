@@ -244,8 +244,9 @@ impl Client {
         if self.told.is_empty() {
             let head = self.inbox.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
             let text = String::from_utf8_lossy(&self.inbox[..head]).into_owned();
-            if text.starts_with("HTTP/1.1 401 ") && self.user.as_deref() == Some(USERS[4]) {
-                // The token ended on the way.
+            let is_late = text.starts_with("HTTP/1.1 401 ") && self.user.as_deref() == Some(USERS[4]);
+            if is_late || text.starts_with("HTTP/1.1 408 ") {
+                // The token ended on the way, or the request took too long.
                 self.vanish(false);
                 self.end = Some(End::Ignored);
                 return None;

@@ -16,7 +16,7 @@ use model::Seen;
 use world::World;
 
 /// Simulations in a test run that nobody asked more of.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 200;
 
 fn simulate(seed: u64) -> Seen {
     let mut world = World::new(seed);

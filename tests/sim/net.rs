@@ -169,12 +169,11 @@ impl Drop for FakeStream {
     }
 }
 
-/// What a shard's poll watches.
+/// What a shard's poll watches: links by key.
 #[derive(Clone, Default)]
-pub struct Watched(Rc<RefCell<Vec<Keyed>>>);
+pub struct Watched(Rc<RefCell<WatchedLinks>>);
 
-/// A connection with its key.
-type Keyed = (u32, Rc<RefCell<Link>>);
+type WatchedLinks = Vec<(u32, Rc<RefCell<Link>>)>;
 
 impl Watched {
     /// What the poll says now: key, readable, writable, peer closed.
