@@ -73,6 +73,7 @@ pub mod metrics;
 pub mod proto;
 pub mod room;
 pub mod router;
+pub mod run;
 pub mod settings;
 pub mod shard;
 pub mod time;

@@ -205,11 +205,12 @@ impl Users {
         self.users.pin().get(id).map_or(0, |user| user.connections())
     }
 
-    /// Counts a new connection from an address; `Err`: how long to wait.
+    /// Counts a new connection from an address; `Err`: how long to wait. IPv6 addresses count by their network of 64 bits,
+    /// which is the least that anybody is given.
     pub fn connect_from(&self, address: IpAddr, rate: Rate, now: u64) -> Result<(), Duration> {
         let meter = {
             let map = self.addresses.pin();
-            Arc::clone(map.get_or_insert_with(address, Default::default))
+            Arc::clone(map.get_or_insert_with(network(address), Default::default))
         };
         // An entry that the sweep takes out at this moment had run out, so a count lost with it allows one more at most.
         advance(&meter, rate, now)
@@ -227,6 +228,14 @@ impl Users {
     /// How many entries there are: users, addresses.
     pub fn sizes(&self) -> (usize, usize) {
         (self.users.len(), self.addresses.len())
+    }
+}
+
+/// What an address is counted as.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
     }
 }
 

@@ -187,7 +187,8 @@ impl World {
     /// One turn, as in `shard::run::run_alone`.
     pub fn turn(&mut self) {
         let now = self.clock.get();
-        self.router.read_publishers(now, &mut Here(&mut self.shard, now));
+        self.router.read_publishers();
+        self.router.publish_lines(now, &mut Here(&mut self.shard, now));
         self.shard.seal_all();
         self.shard.read_ready(now);
         self.shard.fire_timers(now);

@@ -174,7 +174,7 @@ impl Session {
     fn leave(&self, name: &str, confirmation: crate::app::outputs::Text, context: &mut Context<'_>) {
         context.out.push(match self.is_personal(name) {
             true => Output::Personal { on: false, confirmation },
-            false => Output::Leave { rooms: vec![RoomName::named(name)], confirmation },
+            false => Output::Leave { room: RoomName::named(name), confirmation },
         });
     }
 
@@ -253,7 +253,7 @@ impl Session {
             }
         });
         if let Some(kind) = EventType::from_name(&kind) {
-            context.out.push(Output::Leave { rooms: vec![kind.room(self.user.id())], confirmation });
+            context.out.push(Output::Leave { room: kind.room(self.user.id()), confirmation });
             return Ok(());
         }
         let prefix = match &*kind {

@@ -194,12 +194,10 @@ impl Session {
         }
     }
 
-    /// When [`Input::TokenOver`] is due, Unix seconds.
+    /// When [`Input::TokenOver`] is due, Unix ms.
     pub fn token_deadline(&self, grace: Duration) -> u64 {
-        match self.in_grace {
-            true => self.expires_at.saturating_add(grace.as_secs()),
-            false => self.expires_at,
-        }
+        let grace = if self.in_grace { grace.as_millis() as u64 } else { 0 };
+        self.expires_at.saturating_mul(1_000).saturating_add(grace)
     }
 
     /// Takes one input; the effects are in `context.out`.

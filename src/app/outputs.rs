@@ -38,10 +38,10 @@ pub enum Output {
         /// The client's event that asked, for the refusal.
         event: &'static str,
     },
-    /// Leave the rooms, then send the confirmation.
+    /// Leave the room, then send the confirmation.
     Leave {
-        /// The rooms; those that were not joined are passed over.
-        rooms: Vec<RoomName>,
+        /// The room; it need not have been joined.
+        room: RoomName,
         /// Sent once left.
         confirmation: Text,
     },

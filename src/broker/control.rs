@@ -12,7 +12,7 @@ use crate::broker::Inner;
 use crate::metrics::latency::Latencies;
 use crate::metrics::{RouterMetrics, ShardMetrics};
 use crate::router::BodyResult;
-use crate::shard::run::RouterCommand;
+use crate::run::RouterCommand;
 use crate::shard::turn::Command;
 
 /// How long the admin port waits for the shards.

@@ -28,8 +28,8 @@ use crate::metrics::latency::Latencies;
 use crate::metrics::{RouterMetrics, ShardMetrics};
 use crate::room::pattern::RoomPatterns;
 use crate::router::Router;
+use crate::run::RouterCommand;
 use crate::shard::Common;
-use crate::shard::run::RouterCommand;
 use crate::shard::turn::Command;
 use crate::users::Users;
 

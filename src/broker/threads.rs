@@ -17,7 +17,7 @@ use crate::broker::{StartError, failed};
 use crate::mailbox::ToShard;
 use crate::metrics::ShardMetrics;
 use crate::router::Router;
-use crate::shard::run::{self, Alarm, Alone, LANE, MioNet, RouterCommand, RouterLane, ShardLanes};
+use crate::run::{self, Alarm, Alone, LANE, MioNet, RouterCommand, RouterLane, ShardLanes};
 use crate::shard::turn::Command;
 use crate::shard::{Common, Shard, ShardSettings};
 use crate::time::Now;

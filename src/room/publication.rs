@@ -1,6 +1,5 @@
 //! What was published, once, immutable: every subscriber's frame is made from it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::audience::App;
@@ -264,6 +263,3 @@ impl Publication {
         self.unwritten.fetch_sub(1, Ordering::AcqRel) == 1
     }
 }
-
-/// A publication as it is handed around.
-pub type Shared = Arc<Publication>;

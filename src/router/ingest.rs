@@ -19,43 +19,47 @@ struct Budget {
 }
 
 impl Router {
-    /// Publishes what the publishers have sent, at most a turn's worth. Returns whether anything was left over.
-    pub fn read_publishers(&mut self, now: Now, post: &mut impl Post) -> bool {
+    /// Reads once from each publisher that has something and has used up what was read before. What shards have said
+    /// until now may be told to the router before the lines are published, so that whoever was told that he is
+    /// connected or has joined gets what is published after it.
+    pub fn read_publishers(&mut self) {
+        for at in 0..self.ready.len() {
+            let key = self.ready[at];
+            let Some(publisher) = self.publishers.get_mut(key).and_then(Option::as_mut) else { continue };
+            if publisher.is_held_back() || !publisher.is_used_up() || !publisher.is_readable {
+                continue;
+            }
+            match publisher.fill(&mut self.read_scratch) {
+                Ok(bytes) => self.metrics.ingest_bytes.add(bytes as u64),
+                Err(_) => publisher.is_broken = true,
+            }
+        }
+    }
+
+    /// Publishes what was read, at most a turn's worth. Returns whether anything was left over.
+    pub fn publish_lines(&mut self, now: Now, post: &mut impl Post) -> bool {
         let mut budget = Budget { lines: TURN_EVENTS, bytes: TURN_BYTES };
+        let mut left_over = false;
         for key in std::mem::take(&mut self.ready) {
             let Some(publisher) = self.publisher(key) else { continue };
             publisher.is_ready = false;
-            self.read_publisher(key, &mut budget, now, post);
+            left_over |= self.publish_lines_of(key, &mut budget, now, post);
         }
         // Those of whom something is left are ready again, in the same order. The first, who may have spoken through all
         // of the budget, goes behind those that had to wait.
         let shift = usize::from(self.ready.len() > 1);
         self.ready.rotate_left(shift);
-        !self.ready.is_empty()
+        left_over
     }
 
-    /// Publishes what one publisher has sent. It is ready again if something is left that could be published now.
-    fn read_publisher(&mut self, key: usize, budget: &mut Budget, now: Now, post: &mut impl Post) {
+    /// Publishes what was read from one publisher. It is ready again if there may be more. Returns whether some of what
+    /// was read is left.
+    fn publish_lines_of(&mut self, key: usize, budget: &mut Budget, now: Now, post: &mut impl Post) -> bool {
         // Lent out of the table while the rest of the router works for it.
-        let Some(mut publisher) = self.publishers.get_mut(key).and_then(Option::take) else { return };
-        let is_broken = loop {
-            if publisher.is_held_back() {
-                break false;
-            }
-            if !publisher.is_used_up() {
-                let goes_on = self.publish_input(key, &mut publisher, budget, now, post);
-                if !goes_on {
-                    break false;
-                }
-            }
-            if budget.is_spent() || !publisher.is_readable {
-                break false;
-            }
-            match publisher.fill(&mut self.read_scratch) {
-                Ok(bytes) => self.metrics.ingest_bytes.add(bytes as u64),
-                Err(_) => break true,
-            }
-        };
+        let Some(mut publisher) = self.publishers.get_mut(key).and_then(Option::take) else { return false };
+        if !publisher.is_used_up() && !publisher.is_held_back() && !budget.is_spent() {
+            self.publish_input(key, &mut publisher, budget, now, post);
+        }
         if publisher.is_over
             && publisher.splitter.is_mid_line()
             && matches!(publisher.source, Source::Socket(_))
@@ -63,14 +67,13 @@ impl Router {
             self.count(IngestResult::Truncated);
             publisher.splitter = ingest::Splitter::new(self.settings.max_line);
         }
+        let left_over = !publisher.is_used_up();
         self.publishers[key] = Some(publisher);
-        match is_broken {
-            true => self.let_go(key),
-            false => self.send(key),
-        }
+        self.send(key);
+        left_over
     }
 
-    /// Publishes the lines of what was read, until the budget is spent. Returns whether to go on reading.
+    /// Publishes the lines of what was read, until the budget is spent.
     fn publish_input(
         &mut self,
         key: usize,
@@ -78,7 +81,7 @@ impl Router {
         budget: &mut Budget,
         now: Now,
         post: &mut impl Post,
-    ) -> bool {
+    ) {
         let (input, at) = publisher.take_input();
         let mut rest = &input[at..];
         let mut splitter = std::mem::replace(&mut publisher.splitter, ingest::Splitter::new(0));
@@ -110,7 +113,6 @@ impl Router {
                 publisher.is_readable = false;
             }
         }
-        goes_on && publisher.is_used_up()
     }
 
     /// One line. Returns false if the publisher is to be let go.

@@ -22,6 +22,7 @@ use crossbeam_channel::Sender;
 use mio::net::TcpListener;
 use mio::{Interest, Registry, Token};
 use slab::Slab;
+use socket2::SockRef;
 
 use crate::limits::{Limits, NAME_BYTES};
 use crate::mailbox::{Forward, ToRouter, ToShard};
@@ -204,9 +205,9 @@ impl Router {
     }
 
     fn accept(&mut self, registry: &Registry) {
-        let Some(listener) = &self.listener else { return };
         let was_refused = std::mem::take(&mut self.accept_again);
         loop {
+            let Some(listener) = &self.listener else { return };
             let stream = match listener.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -220,12 +221,11 @@ impl Router {
                     return;
                 }
             };
-            if self.publishers.len() >= PUBLISHERS {
+            if self.publishers.len() >= PUBLISHERS && !self.make_place() {
                 tracing::warn!(publishers = PUBLISHERS, "a publisher was let go: there are too many");
                 continue;
             }
-            // Acknowledgements are small and somebody waits for them.
-            let _ = stream.set_nodelay(true);
+            set_options(&stream);
             let entry = self.publishers.vacant_entry();
             let mut stream = stream;
             let token = Token(TOKENS + 1 + entry.key());
@@ -244,6 +244,18 @@ impl Router {
             entry.insert(Some(Box::new(publisher)));
             self.metrics.ingest_connections.add(1);
         }
+    }
+
+    /// Lets a publisher go that has not shown the token, so that such cannot keep out those who will.
+    fn make_place(&mut self) -> bool {
+        let is_stranger =
+            |publisher: &Publisher| !publisher.is_trusted && matches!(publisher.source, Source::Socket(_));
+        let stranger = self
+            .publishers
+            .iter()
+            .find(|(_, publisher)| publisher.as_deref().is_some_and(is_stranger))
+            .map(|(key, _)| key);
+        stranger.inspect(|key| self.let_go(*key)).is_some()
     }
 
     /// Publishes the lines of a `POST /publish`; the outcome goes to `reply` when all answers are in.
@@ -337,8 +349,14 @@ impl Router {
     /// Sends a publisher its answers; lets it go when it is gone, or done.
     fn send(&mut self, key: usize) {
         let Some(publisher) = self.publishers.get_mut(key).and_then(Option::as_mut) else { return };
-        if !publisher.send(&mut self.write_scratch) {
-            return self.let_go(key);
+        if publisher.is_broken || !publisher.send(&mut self.write_scratch) {
+            publisher.is_broken = true;
+            publisher.is_readable = false;
+            // What it said before it failed was said.
+            return match publisher.is_used_up() {
+                true => self.let_go(key),
+                false => self.make_ready(key),
+            };
         }
         if !publisher.is_held_back() && (publisher.is_readable || !publisher.is_used_up()) {
             self.make_ready(key);
@@ -404,4 +422,11 @@ impl Router {
     pub fn has_ready(&self) -> bool {
         !self.ready.is_empty()
     }
+}
+
+/// Acknowledgements are small and somebody waits for them; a backend that is gone without a word is found out.
+/// A socket that takes neither option still works.
+fn set_options(stream: &mio::net::TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(stream).set_keepalive(true);
 }

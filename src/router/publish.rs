@@ -187,7 +187,7 @@ impl Router {
     /// Everyone; but an alert that is not critical is for those who subscribed to alerts (`spec/market.md`).
     fn route_to_all<'a>(&mut self, event: &str, data: Raw<'_>) -> Route<'a> {
         let everyone = Interest::all(self.settings.shards);
-        let room = self.rooms.find_or_insert(&self.everyone);
+        let room = self.rooms.touch(self.everyone.hash(), self.everyone.as_str());
         let is_critical = || data.get("level").and_then(Raw::as_str).is_some_and(|level| level == "critical");
         if EventType::of_event(event) != Some(EventType::SystemAlerts) || is_critical() {
             return Route {

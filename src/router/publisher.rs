@@ -35,6 +35,8 @@ pub struct Publisher {
     pub peer_closed: bool,
     /// Nothing more will be read.
     pub is_over: bool,
+    /// Its connection has failed: it is let go when what was read has been published.
+    pub is_broken: bool,
     /// Lines that were not blank.
     pub lines: u64,
     /// Lines answered with an error.
@@ -75,6 +77,7 @@ impl Publisher {
             is_readable: true,
             peer_closed: false,
             is_over: false,
+            is_broken: false,
             lines: 0,
             errors: 0,
         }
@@ -163,6 +166,8 @@ impl Publisher {
     /// wait count there; the body's length bounds the others.
     pub fn is_held_back(&self) -> bool {
         match self.source {
+            // Nobody is there to read the answers, so they hold nothing back.
+            _ if self.is_broken => false,
             Source::Socket(_) => self.replies.is_full() || self.replies.bytes() >= UNREAD_BYTES,
             Source::Body(_) => self.replies.is_full(),
         }

@@ -54,7 +54,7 @@ impl<N: Net> Shard<N> {
         match output {
             Output::Reply(text) => self.reply(slot, &text),
             Output::Join { rooms, confirmation, event } => self.join(slot, &rooms, &confirmation, event, now),
-            Output::Leave { rooms, confirmation } => self.leave(slot, &rooms, &confirmation),
+            Output::Leave { room, confirmation } => self.leave(slot, &room, &confirmation),
             Output::Personal { on, confirmation } => {
                 if let Some(client) = self.clients.get_mut(slot) {
                     client.is_personal = on;
@@ -135,7 +135,7 @@ impl<N: Net> Shard<N> {
     }
 
     /// The router posts the room's events to this shard from here on: whoever waited is let in, in order.
-    pub(super) fn joined(&mut self, name: &RoomName, newest: Vec<Arc<Publication>>, _now: Now) {
+    pub(super) fn joined(&mut self, name: &RoomName, newest: Vec<Arc<Publication>>) {
         let Some(slot) = self.rooms.find(name.hash(), name.as_str()) else { return };
         let Some(room) = self.rooms.get_mut(slot) else { return };
         room.latest = Latest::from_events(newest);
@@ -227,9 +227,8 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    fn leave(&mut self, slot: u32, rooms: &[RoomName], confirmation: &Text) {
+    fn leave(&mut self, slot: u32, name: &RoomName, confirmation: &Text) {
         let Some(id) = self.clients.get(slot).map(|client| client.session.client()) else { return };
-        let [name] = rooms else { return };
         let Some(room) = self.rooms.find(name.hash(), name.as_str()) else {
             return self.reply(slot, confirmation);
         };

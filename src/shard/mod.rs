@@ -1,6 +1,6 @@
 //! A shard: the connections and clients of one thread, and its part of the room tables. Start at [`turn`].
 //!
-//! A shard is passive and owns no thread: a loop ([`run`]) hands it socket events, commands and what the router
+//! A shard is passive and owns no thread: a loop ([`crate::run`]) hands it socket events, commands and what the router
 //! posts, and takes away what it has to say to the router. So the same code runs over real sockets and over a fake
 //! network with a virtual clock. Nothing of a shard is shared; there is no lock here.
 
@@ -10,6 +10,7 @@ mod client;
 mod conn;
 mod deliver;
 mod end;
+mod fanout;
 mod flush;
 mod http;
 #[cfg(debug_assertions)]
@@ -19,7 +20,6 @@ mod outbox;
 mod properties;
 mod read;
 mod rooms;
-pub mod run;
 #[cfg(test)]
 mod sizes;
 mod slots;
@@ -32,6 +32,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+pub use flush::Flow;
+
 use crate::app::{AppSettings, Outputs};
 use crate::audience::App;
 use crate::auth::Verifier;
@@ -42,8 +44,8 @@ use crate::metrics::latency::LatencyRecorder;
 use crate::proto::json::Parser;
 use crate::shard::client::{Client, LocalUsers};
 use crate::shard::conn::Conn;
-use crate::shard::deliver::Fanout;
 use crate::shard::end::Drain;
+use crate::shard::fanout::Fanout;
 use crate::shard::rooms::LocalRooms;
 use crate::shard::slots::Slots;
 use crate::shard::wheel::Wheel;

@@ -378,17 +378,25 @@ impl Backlog {
         replaced
     }
 
-    /// When the queue is short: turns the marks into frames at its end, in the order of publication.
-    /// Returns how many.
+    /// When the queue is short: turns marks into frames at its end, in the order of publication, as many as the next write
+    /// takes. Returns how many.
     pub fn refresh(&mut self, wire: Wire, write: impl Fn(&mut Vec<u8>, Wire, &Publication)) -> u64 {
         if self.stale.is_empty() || self.bytes >= GATHER {
             return 0;
         }
         let mut events: Vec<Arc<Publication>> = self.stale.drain().collect();
         events.sort_unstable_by_key(|event| event.sequence);
-        let mut bytes = Vec::new();
+        let (mut bytes, mut written) = (Vec::new(), 0);
         for event in &events {
+            if self.bytes + bytes.len() >= GATHER {
+                break;
+            }
             write(&mut bytes, wire, event);
+            written += 1;
+        }
+        // More than the next write takes would only be made to be thrown away.
+        for event in events.drain(written..) {
+            self.mark(&event);
         }
         let (count, end) = (events.len() as u64, bytes.len());
         self.hold_shared(Rc::new(bytes), 0, end, Some(Rc::new(events)));
@@ -426,4 +434,52 @@ fn frame_start(frames: &[u8], at: usize) -> usize {
         start += length;
     }
     start
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::room::name;
+    use crate::room::publication::{Draft, Target};
+    use crate::time::Now;
+
+    fn newest(room: &str, sequence: u64) -> Arc<Publication> {
+        let data = format!("\"{}\"", "x".repeat(1_000));
+        let draft = Draft {
+            target: Target::Room,
+            name: room,
+            name_hash: name::hash(room),
+            event: "\"e\"",
+            data: &data,
+            key: None,
+            app: None,
+            policy: Policy::Latest,
+            ts: None,
+            except: None,
+        };
+        let mut publication = Publication::new(&draft, Now::default());
+        publication.sequence = sequence;
+        Arc::new(publication)
+    }
+
+    #[test]
+    fn of_many_newest_values_only_what_a_write_takes_is_made_into_frames_and_all_go_out_in_order() {
+        const MARKS: u64 = 2_000;
+        let mut backlog = Backlog::default();
+        for number in 0..MARKS {
+            backlog.mark(&newest(&format!("price:{number}"), MARKS - number));
+        }
+        let (mut out, mut count) = (Vec::new(), 0);
+        let sequences = std::cell::RefCell::new(Vec::new());
+        while !backlog.is_drained() {
+            count += backlog.refresh(Wire::Native, |out, wire, event| {
+                sequences.borrow_mut().push(event.sequence);
+                crate::app::wire::write_event(out, wire, event);
+            });
+            assert!(backlog.bytes() < GATHER + 2_000, "{}", backlog.bytes());
+            backlog.gather(&mut out);
+            backlog.advance(backlog.bytes());
+        }
+        assert_eq!((count, sequences.into_inner()), (MARKS, (1..=MARKS).collect()));
+    }
 }

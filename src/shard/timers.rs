@@ -66,8 +66,8 @@ impl<N: Net> Shard<N> {
 
     /// When the token, or the grace after it, is over.
     fn token_deadline(&self, client: &Client, now: Now) -> Tick {
-        let unix_seconds = client.session.token_deadline(self.settings.app.grace);
-        let ahead = unix_seconds.saturating_mul(1_000_000_000).saturating_sub(now.unix);
+        let unix_ms = client.session.token_deadline(self.settings.app.grace);
+        let ahead = unix_ms.saturating_mul(1_000_000).saturating_sub(now.unix);
         if ahead == 0 {
             // Due now, not at the next tick, which would be ever the next one.
             return wheel::tick(now.mono);

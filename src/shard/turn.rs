@@ -10,7 +10,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
+use mio::net::TcpStream;
 
+use crate::accept::Accepted;
 use crate::mailbox::ToRouter;
 use crate::metrics::latency::Latencies;
 use crate::shard::conn::{Conn, Phase};
@@ -48,6 +50,13 @@ pub enum Command<S> {
     Reload(Arc<ShardSettings>),
     /// Close all clients, spread over this time.
     Drain(Duration),
+}
+
+impl From<Accepted> for Command<TcpStream> {
+    fn from(accepted: Accepted) -> Self {
+        let Accepted { stream, peer, is_surplus } = accepted;
+        Command::Accept { stream, peer, is_surplus }
+    }
 }
 
 impl<N: Net> Shard<N> {

@@ -479,7 +479,8 @@ impl World {
         if is_wild && self.random.percent(60) {
             self.feed();
         }
-        self.router.read_publishers(now, &mut Poster::Lanes(&mut self.inboxes));
+        self.router.read_publishers();
+        self.router.publish_lines(now, &mut Poster::Lanes(&mut self.inboxes));
         assert!(!self.router.has_ready(), "what is fed fits a turn");
     }
 
@@ -489,7 +490,8 @@ impl World {
         if is_wild && self.random.percent(50) {
             self.feed();
         }
-        self.router.read_publishers(now, &mut Poster::Here(&mut self.shards[0], now));
+        self.router.read_publishers();
+        self.router.publish_lines(now, &mut Poster::Here(&mut self.shards[0], now));
         let member = &mut self.shards[0];
         member.shard.seal_all();
         member.mark(self.published.len());
