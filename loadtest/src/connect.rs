@@ -38,6 +38,9 @@ pub struct Arguments {
     /// Where to connect
     #[arg(long, default_value = "ws://127.0.0.1:8080/feed")]
     target: String,
+    /// With wss://: take any certificate, for servers on this machine
+    #[arg(long)]
+    tls_insecure: bool,
     /// Path and query instead of the target's
     #[arg(long)]
     path: Option<String>,
@@ -96,7 +99,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     machine::pin(arguments.pin)?;
     machine::allow_connections(arguments.connections)?;
-    let target = Target::parse(&arguments.target, path(arguments.path.as_deref(), arguments.socketio))?;
+    let target = Target::parse(
+        &arguments.target,
+        path(arguments.path.as_deref(), arguments.socketio),
+        arguments.tls_insecure,
+    )?;
     let tokens = Tokens::new(arguments.token.as_deref(), arguments.token_secret.as_deref());
     let server = arguments.server_pid.map(Process::open).transpose()?;
     let mut poll = Poll::new().context(|| "epoll".to_owned())?;

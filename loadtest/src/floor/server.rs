@@ -2,16 +2,19 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use memchr::{memchr, memrchr};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use rustls::ServerConfig;
 
 use super::fan::Fan;
 use super::peers::Peers;
 use super::publish::Line;
 use crate::failure::{Context, Failure};
+use crate::link::Link;
 
 const CLIENTS: Token = Token(usize::MAX);
 const PUBLISHERS: Token = Token(usize::MAX - 1);
@@ -30,6 +33,8 @@ pub struct Settings {
     pub batch: usize,
     pub gather: bool,
     pub pace: Option<Duration>,
+    /// Of the clients' connections.
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
 struct Publisher {
@@ -128,7 +133,8 @@ impl Server {
     fn accept_clients(&mut self) {
         while let Ok((stream, _)) = self.clients.accept() {
             let _ = stream.set_nodelay(true);
-            let slot = self.peers.insert(stream);
+            let Ok(link) = Link::server(stream, self.settings.tls.as_ref()) else { continue };
+            let slot = self.peers.insert(link);
             if let Some(stream) = self.peers.stream(slot) {
                 let both = Interest::READABLE | Interest::WRITABLE;
                 let _ = self.poll.registry().register(stream, Token(slot), both);
