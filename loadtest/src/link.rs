@@ -1,5 +1,6 @@
 //! One non-blocking connection, plain or under TLS (rustls), for either side.
-//! What goes through it is not its business.
+//! What goes through it is not its business. It uses rustls' buffered interface,
+//! whose queue of records takes a few percent of what a send costs.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;

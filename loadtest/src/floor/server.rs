@@ -9,6 +9,7 @@ use memchr::{memchr, memrchr};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use rustls::ServerConfig;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::fan::Fan;
 use super::peers::Peers;
@@ -22,6 +23,9 @@ const PUBLISHERS: Token = Token(usize::MAX - 1);
 const FIRST_PUBLISHER: usize = usize::MAX / 2;
 /// What is read before it is fanned out, at most.
 const INGEST_LIMIT: usize = 4 * 1024 * 1024;
+/// Connections that wait to be accepted, at most: Linux' own bound
+/// (`net.core.somaxconn`), which it applies in any case.
+const BACKLOG: i32 = 4_096;
 /// One read from a publisher.
 const INGEST_READ: usize = 64 * 1024;
 /// A publisher's question whether all before it was read, and the answer.
@@ -65,8 +69,7 @@ impl Server {
     pub fn bind(listen: SocketAddr, ingest: SocketAddr, settings: Settings) -> Result<Self, Failure> {
         let poll = Poll::new().context(|| "epoll".to_owned())?;
         let open = |address, token| -> Result<TcpListener, Failure> {
-            let mut listener =
-                TcpListener::bind(address).context(|| format!("cannot listen on {address}"))?;
+            let mut listener = open_listener(address).context(|| format!("cannot listen on {address}"))?;
             poll.registry()
                 .register(&mut listener, token, Interest::READABLE)
                 .context(|| "epoll".to_owned())?;
@@ -223,6 +226,17 @@ impl Server {
             self.fan.flush_rooms(&mut self.peers);
         }
     }
+}
+
+/// Opens a listener that takes a whole wave of connections: behind a shorter
+/// queue those that find no place try again only after a second.
+fn open_listener(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
 }
 
 impl Publisher {
