@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
-use serde_json::json;
+use serde_json::{Value, json};
+use socket2::SockRef;
 
 use crate::client::dial::{Plan, dial};
 use crate::client::target::{NATIVE_ERROR, NATIVE_JOIN, SOCKETIO_ERROR, SOCKETIO_JOIN, Target, path};
@@ -29,6 +30,9 @@ pub struct Arguments {
     /// New connections per second (default: as many as the server takes)
     #[arg(long)]
     rate: Option<f64>,
+    /// How often all are dropped at once and come back
+    #[arg(long, default_value_t = 0)]
+    waves: u32,
     /// Time to keep them open, s
     #[arg(long, default_value_t = 0.0)]
     hold: f64,
@@ -38,6 +42,9 @@ pub struct Arguments {
     /// Where to connect
     #[arg(long, default_value = "ws://127.0.0.1:8080/feed")]
     target: String,
+    /// With wss://: take any certificate, for servers on this machine
+    #[arg(long)]
+    tls_insecure: bool,
     /// Path and query instead of the target's
     #[arg(long)]
     path: Option<String>,
@@ -96,7 +103,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     machine::pin(arguments.pin)?;
     machine::allow_connections(arguments.connections)?;
-    let target = Target::parse(&arguments.target, path(arguments.path.as_deref(), arguments.socketio))?;
+    let target = Target::parse(
+        &arguments.target,
+        path(arguments.path.as_deref(), arguments.socketio),
+        arguments.tls_insecure,
+    )?;
     let tokens = Tokens::new(arguments.token.as_deref(), arguments.token_secret.as_deref());
     let server = arguments.server_pid.map(Process::open).transpose()?;
     let mut poll = Poll::new().context(|| "epoll".to_owned())?;
@@ -104,20 +115,24 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let before = Moment::now(server.as_ref())?;
     let mut clients = open(arguments, &target, &tokens, &mut poll)?;
     let ready = Moment::now(server.as_ref())?;
-    idle(&mut poll, &mut clients, SETTLE);
+    rest(&mut poll, &mut clients, SETTLE)?;
     let settled = Moment::now(server.as_ref())?;
-    report(arguments, &before, &ready, &settled);
+    let mut value = report(arguments, &before, &ready, &settled);
 
-    let ended =
-        idle(&mut poll, &mut clients, Duration::try_from_secs_f64(arguments.hold).unwrap_or_default());
-    if let Some((connection, why)) = ended.first() {
-        return Err(Failure::new(format!(
-            "the server ended {} of {} connections while they were idle, the first was {connection}: {why}",
-            ended.len(),
-            clients.len()
-        )));
+    let mut waves = Vec::new();
+    for number in 1..=arguments.waves {
+        let before = Moment::now(server.as_ref())?;
+        drop_all(std::mem::take(&mut clients))?;
+        clients = open(arguments, &target, &tokens, &mut poll)?;
+        waves.push(wave(arguments, number, &before, &Moment::now(server.as_ref())?));
+        rest(&mut poll, &mut clients, SETTLE)?;
     }
-    Ok(())
+    if arguments.json {
+        value["waves"] = waves.into();
+        println!("{value}");
+    }
+
+    rest(&mut poll, &mut clients, Duration::try_from_secs_f64(arguments.hold).unwrap_or_default())
 }
 
 fn open(
@@ -156,6 +171,22 @@ impl Sink for Ignore {
     fn message(&mut self, _: &[u8]) {}
 }
 
+/// Answers pings for `time`.
+///
+/// # Errors
+/// When the server ends connections meanwhile.
+fn rest(poll: &mut Poll, clients: &mut [Client], time: Duration) -> Result<(), Failure> {
+    let ended = idle(poll, clients, time);
+    match ended.first() {
+        None => Ok(()),
+        Some((connection, why)) => Err(Failure::new(format!(
+            "the server ended {} of {} connections while they were idle, the first was {connection}: {why}",
+            ended.len(),
+            clients.len()
+        ))),
+    }
+}
+
 /// Answers pings for `time`; returns the connections that ended, and why.
 fn idle(poll: &mut Poll, clients: &mut [Client], time: Duration) -> Vec<(usize, String)> {
     let (mut events, mut buffer, mut ended) = (Events::with_capacity(1024), vec![0; READ_BUFFER], Vec::new());
@@ -179,7 +210,33 @@ fn idle(poll: &mut Poll, clients: &mut [Client], time: Duration) -> Vec<(usize, 
     }
 }
 
-fn report(arguments: &Arguments, before: &Moment, ready: &Moment, settled: &Moment) {
+/// Drops all connections as when the machine between dies: by a reset, which
+/// also leaves no port in TIME_WAIT, so that waves can follow each other.
+fn drop_all(mut clients: Vec<Client>) -> Result<(), Failure> {
+    for client in &mut clients {
+        SockRef::from(&*client.stream()).set_linger(Some(Duration::ZERO)).context(|| "linger".to_owned())?;
+    }
+    Ok(())
+}
+
+/// Prints what one reconnect wave took. The server's share has the end of the
+/// old connections in it.
+fn wave(arguments: &Arguments, number: u32, before: &Moment, back: &Moment) -> Value {
+    let connections = arguments.connections as f64;
+    let seconds = (back.at - before.at).as_secs_f64();
+    let mut value = json!({ "seconds": seconds, "handshakes_per_s": connections / seconds });
+    let mut cost = String::new();
+    if let (Some(from), Some(to)) = (before.cpu, back.cpu) {
+        let micros = to.since(&from).0 as f64 / 1e3 / connections;
+        value["server_cpu_us_per_reconnect"] = json!(micros);
+        cost = format!("; server: {micros:.1} µs CPU for the end, handshake and join of each");
+    }
+    eprintln!("wave {number}: all back after {seconds:.2} s, {:.0} per second{cost}", connections / seconds);
+    value
+}
+
+/// Prints what opening all took; returns it for JSON.
+fn report(arguments: &Arguments, before: &Moment, ready: &Moment, settled: &Moment) -> Value {
     let connections = arguments.connections as f64;
     let seconds = (ready.at - before.at).as_secs_f64();
     let each = |from: u64, to: u64| (to as f64 - from as f64) / connections;
@@ -213,7 +270,5 @@ fn report(arguments: &Arguments, before: &Moment, ready: &Moment, settled: &Mome
             micros(system),
         );
     }
-    if arguments.json {
-        println!("{value}");
-    }
+    value
 }

@@ -22,10 +22,12 @@ mod fanout;
 mod floor;
 mod frame;
 mod ingest;
+mod link;
 mod machine;
 mod process;
 mod publisher;
 mod replay;
+mod tls;
 
 use std::process::ExitCode;
 

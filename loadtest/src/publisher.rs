@@ -64,6 +64,9 @@ impl Publisher {
     /// Connects to a WebSocket endpoint and publishes by text frames.
     pub fn websocket(target: &Target, token: Option<&str>, template: Template) -> Result<Self, Failure> {
         let place = || format!("publisher's connection to {}", target.address);
+        if target.is_secured() {
+            return Err(Failure::new(format!("{}: not over TLS: publish lines instead", place())));
+        }
         let mut stream = BlockingStream::connect_timeout(&target.address, PATIENCE).context(place)?;
         stream.set_read_timeout(Some(PATIENCE)).context(place)?;
         let request = target.request("ZmFuZmFyZSBsb2FkdGVzdA==", token);

@@ -45,6 +45,22 @@ fn a_peer_takes_turns_with_the_floor() {
 }
 
 #[test]
+fn under_tls_everything_arrives_too() {
+    let peer = format!(
+        "{LOADTEST} floor --batch 8 --listen {{listen}} --ingest {{ingest}} --tls-cert {{cert}} --tls-key {{key}}"
+    );
+    let load = ["--", "--connections", "30"];
+    let output = compare(&[&["--workload", "B", "--tls", "--peer", &peer], &load[..]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let value: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    for program in ["floor", "peer"] {
+        let measured = &value["programs"][program];
+        assert_eq!((&measured["lost"], &measured["duplicated"]), (&0.into(), &0.into()), "{value}");
+        assert!(measured["cpu_ns_per_delivery"]["median"].as_f64() > Some(1.0), "{value}");
+    }
+}
+
+#[test]
 fn what_goes_wrong_is_explained() {
     let missing = failure(&["--workload", "A"]);
     assert!(missing.contains("--server"), "{missing}");

@@ -113,6 +113,25 @@ fn idle_connections_are_measured() {
     assert!(value["server_private_dirty_per_connection"].as_f64() < Some(50_000.0), "{value}");
 }
 
+#[test]
+fn all_come_back_after_each_wave() {
+    let floor = Floor::start(&[]);
+    let output = Command::new(LOADTEST)
+        .args(["connect", "--connections", "200", "--waves", "3", "--json", "--token-secret", "s"])
+        .args(["--target", &format!("ws://{}/feed", floor.listen)])
+        .args(["--server-pid", &floor.process.id().to_string()])
+        .output()
+        .expect("the binary runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let waves = value["waves"].as_array().expect("waves");
+    assert_eq!(waves.len(), 3);
+    for wave in waves {
+        assert!(wave["seconds"].as_f64() > Some(0.0), "{value}");
+        assert!(wave["server_cpu_us_per_reconnect"].as_f64() > Some(0.1), "{value}");
+    }
+}
+
 /// Plays a Socket.IO server to one client; returns what the client sent.
 fn socketio_server(listener: &std::net::TcpListener, answers: [&str; 2]) -> Vec<String> {
     let (stream, _) = listener.accept().expect("accept");

@@ -16,6 +16,7 @@ use super::token::Tokens;
 use super::{Client, READ_BUFFER, Sink};
 use crate::failure::{Context, Failure};
 use crate::frame::{self, TEXT};
+use crate::link::Link;
 
 /// Connections in flight at once: enough to keep a server busy, and below any
 /// usual listen backlog.
@@ -54,7 +55,8 @@ pub struct Plan<'a> {
 /// How far a connection has come.
 enum Stage {
     Connecting(TcpStream),
-    Upgrading(TcpStream, Vec<u8>),
+    /// With the TLS handshake, if there is one.
+    Upgrading(Link, Vec<u8>),
     /// Waits for the Socket.IO namespace.
     Entering(Client),
     /// With the number of confirmations still to come.
@@ -193,7 +195,7 @@ impl<J: FnMut(usize, &mut Vec<u8>) -> usize> Dialer<'_, J> {
     /// One step; whether another may follow at once.
     fn step(&mut self, index: usize, stage: Stage) -> Result<(Stage, bool), String> {
         match stage {
-            Stage::Connecting(mut stream) => {
+            Stage::Connecting(stream) => {
                 if let Some(error) = stream.take_error().map_err(words)? {
                     return Err(format!("{error} (is the server running?)"));
                 }
@@ -202,10 +204,11 @@ impl<J: FnMut(usize, &mut Vec<u8>) -> usize> Dialer<'_, J> {
                 }
                 let token = self.plan.tokens.of(index).map_err(words)?;
                 let request = self.plan.target.request(KEY, token.as_deref());
-                stream.write_all(request.as_bytes()).map_err(words)?;
-                Ok((Stage::Upgrading(stream, Vec::new()), true))
+                let mut link = self.plan.target.link(stream).map_err(words)?;
+                link.write_all(request.as_bytes()).map_err(words)?;
+                Ok((Stage::Upgrading(link, Vec::new()), true))
             }
-            Stage::Upgrading(stream, head) => self.upgrade(index, stream, head),
+            Stage::Upgrading(link, head) => self.upgrade(index, link, head),
             Stage::Entering(mut client) => {
                 self.listen(&mut client)?;
                 if std::mem::take(&mut self.confirmations.entered) {
@@ -231,17 +234,12 @@ impl<J: FnMut(usize, &mut Vec<u8>) -> usize> Dialer<'_, J> {
     }
 
     /// Reads the response head; once it is whole, goes on.
-    fn upgrade(
-        &mut self,
-        index: usize,
-        mut stream: TcpStream,
-        mut head: Vec<u8>,
-    ) -> Result<(Stage, bool), String> {
-        match stream.read(&mut self.scratch) {
+    fn upgrade(&mut self, index: usize, mut link: Link, mut head: Vec<u8>) -> Result<(Stage, bool), String> {
+        match link.read(&mut self.scratch) {
             Ok(0) => return Err(format!("closed during the upgrade; it said: {}", first_line(&head))),
             Ok(taken) => head.extend_from_slice(&self.scratch[..taken]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                return Ok((Stage::Upgrading(stream, head), false));
+                return Ok((Stage::Upgrading(link, head), false));
             }
             Err(error) => return Err(words(error)),
         }
@@ -249,7 +247,7 @@ impl<J: FnMut(usize, &mut Vec<u8>) -> usize> Dialer<'_, J> {
             if head.len() > MAX_HEAD {
                 return Err("the response head does not end".to_owned());
             }
-            return Ok((Stage::Upgrading(stream, head), true));
+            return Ok((Stage::Upgrading(link, head), true));
         };
         let text = String::from_utf8_lossy(&head[..end]);
         if !text.starts_with("HTTP/1.1 101") {
@@ -259,7 +257,7 @@ impl<J: FnMut(usize, &mut Vec<u8>) -> usize> Dialer<'_, J> {
         if !text.contains(self.accept_key.as_str()) {
             return Err("the Sec-WebSocket-Accept header is wrong or missing".to_owned());
         }
-        let mut client = Client::new(stream, head.split_off(end + 4));
+        let mut client = Client::new(link, head.split_off(end + 4));
         client.take_carry(&mut self.confirmations)?;
         if !self.plan.socketio {
             return self.join(index, client);

@@ -12,6 +12,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use mio::net::TcpStream;
 
 use crate::frame::{self, CLOSE, PING, PONG, TEXT};
+use crate::link::Link;
 
 /// Size of the one read buffer all connections share. The largest batch a
 /// server here sends in one call is below it, so that a readable connection
@@ -33,20 +34,20 @@ pub trait Sink {
 
 /// One established connection.
 pub struct Client {
-    stream: TcpStream,
+    link: Link,
     /// Start of a frame whose end has not come yet.
     carry: Vec<u8>,
 }
 
 impl Client {
     /// A connection after its handshake. `carry` is what came behind it.
-    pub fn new(stream: TcpStream, carry: Vec<u8>) -> Self {
-        Self { stream, carry }
+    pub fn new(link: Link, carry: Vec<u8>) -> Self {
+        Self { link, carry }
     }
 
     /// Its socket, to register it.
     pub fn stream(&mut self) -> &mut TcpStream {
-        &mut self.stream
+        self.link.socket()
     }
 
     /// Reads until the socket is empty, gives every text message to `sink`,
@@ -60,7 +61,7 @@ impl Client {
     pub fn read(&mut self, buffer: &mut [u8], closed: bool, sink: &mut impl Sink) -> Result<(), String> {
         loop {
             let kept = self.carry.len();
-            let taken = match self.stream.read(&mut buffer[kept..]) {
+            let taken = match self.link.read(&mut buffer[kept..]) {
                 Ok(0) => return Err("closed without a close frame".to_owned()),
                 Ok(taken) => taken,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
@@ -82,7 +83,7 @@ impl Client {
             }
             // A short read means that the socket is empty, epoll(7): data that
             // comes later is a new edge.
-            if filled < buffer.len() && !closed {
+            if filled < buffer.len() && !closed && !self.link.reads_short() {
                 return Ok(());
             }
         }
@@ -145,7 +146,7 @@ impl Client {
     /// Writes a few bytes that always fit into a socket that is used for
     /// nothing else; a socket that is full is an error.
     pub fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes)
+        self.link.write_all(bytes)
     }
 }
 
@@ -167,7 +168,7 @@ mod tests {
         let stream = std::net::TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
         let (mut server, _) = listener.accept().expect("accept");
         stream.set_nonblocking(true).expect("nonblocking");
-        let mut client = Client::new(TcpStream::from_std(stream), Vec::new());
+        let mut client = Client::new(Link::Plain(TcpStream::from_std(stream)), Vec::new());
         let (mut buffer, mut sink, mut start) = (vec![0; buffer], Collected::default(), 0);
         for &cut in cuts.iter().chain([&bytes.len()]) {
             server.write_all(&bytes[start..cut]).expect("write");

@@ -25,11 +25,13 @@ pub struct Measurement {
 }
 
 impl Measurement {
-    /// Runs `loadtest fanout` with `options` against `server`.
-    pub fn take(server: &Running, options: &[String]) -> Result<Self, Failure> {
+    /// Runs `loadtest fanout` with `options` against `server`, with or without
+    /// TLS.
+    pub fn take(server: &Running, tls: bool, options: &[String]) -> Result<Self, Failure> {
+        let scheme = if tls { "wss" } else { "ws" };
         let output = Command::new(own_executable()?)
             .args(["fanout", "--json", "--quiet"])
-            .args(["--target", &format!("ws://{}/feed", server.ports.listen)])
+            .args(["--target", &format!("{scheme}://{}/feed", server.ports.listen)])
             .args(["--ingest", &server.ports.ingest.to_string()])
             .args(["--server-pid", &server.pid().to_string()])
             .args(options)

@@ -21,11 +21,12 @@ use clap::ValueEnum;
 
 use crate::failure::{Context, Failure};
 use crate::fanout::Named;
-use crate::machine;
+use crate::{machine, tls};
 use measurement::Measurement;
 use program::{Launch, Program};
 use report::{Report, Run};
-use settings::{Choice, Directory, SECRET, configuration, variable};
+use settings::{Certificate, Choice, Directory, SECRET, configuration, variable};
+use targets::Conditions;
 
 /// What the programs are called.
 const FLOOR: &str = "floor";
@@ -68,6 +69,10 @@ pub struct Arguments {
     /// Further options of `fanout` for the peer, such as those of its protocol
     #[arg(long, value_name = "OPTIONS", default_value = "", allow_hyphen_values = true)]
     peer_load: String,
+    /// Everything under TLS, with a certificate made for this; the peer finds
+    /// it at {cert} and {key}
+    #[arg(long)]
+    tls: bool,
     /// Measured time of each run, s
     #[arg(long, default_value_t = 4.0)]
     duration: f64,
@@ -95,14 +100,19 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let cores = cores(arguments)?;
     let directory = Directory::make()?;
-    let programs = programs(arguments, directory.path())?;
-    let mut report = Report::new(arguments.workload, is_paced(arguments), cores);
+    let certificate = match arguments.tls {
+        true => Some(tls::self_signed(directory.path())?.into()),
+        false => None,
+    };
+    let programs = programs(arguments, directory.path(), certificate.as_ref())?;
+    let conditions = Conditions { paced: is_paced(arguments), tls: arguments.tls };
+    let mut report = Report::new(arguments.workload, conditions, cores);
     for pair in 1..=arguments.pairs {
         for program in order(&programs, pair) {
             let server = program.start(directory.path(), cores.map(|(server, _)| server))?;
             let options = load_options(arguments, program, cores.map(|(_, load)| load));
-            let measured =
-                Measurement::take(&server, &options).context(|| format!("{}, pair {pair}", program.name))?;
+            let measured = Measurement::take(&server, arguments.tls, &options)
+                .context(|| format!("{}, pair {pair}", program.name))?;
             eprintln!("pair {pair:>2}  {:<11} {}", program.name, measured.line());
             report.runs.push(Run { program: program.name, measured });
         }
@@ -145,25 +155,33 @@ fn is_paced(arguments: &Arguments) -> bool {
     set.map_or(arguments.pace.as_str(), |(_, value)| value) != "off"
 }
 
-fn programs(arguments: &Arguments, directory: &Path) -> Result<Vec<Program>, Failure> {
+fn programs(
+    arguments: &Arguments,
+    directory: &Path,
+    certificate: Option<&Certificate>,
+) -> Result<Vec<Program>, Failure> {
     let words = |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
-    let floor = |name| Program {
-        name,
-        launch: Launch::Floor(words(&targets::floor_options(arguments.workload).join(" "))),
-        options: Vec::new(),
-    };
+    let mut form: Vec<String> =
+        targets::floor_options(arguments.workload).iter().map(|option| (*option).to_owned()).collect();
+    form.extend(certificate.map(Certificate::floor_options).into_iter().flatten());
+    let floor = |name| Program { name, launch: Launch::Floor(form.clone()), options: Vec::new() };
     let mut programs = vec![floor(FLOOR)];
     if let Some(executable) = &arguments.server {
         programs.push(Program {
             name: SERVER,
-            launch: server(arguments, executable, directory)?,
+            launch: server(arguments, executable, directory, certificate)?,
             options: words(&arguments.server_load),
         });
     }
     if let Some(peer) = &arguments.peer {
         programs.push(Program {
             name: PEER,
-            launch: Launch::Peer(words(peer)),
+            launch: Launch::Peer(
+                words(peer)
+                    .iter()
+                    .map(|word| certificate.map_or(word.clone(), |files| files.fill(word)))
+                    .collect(),
+            ),
             options: words(&arguments.peer_load),
         });
     }
@@ -172,7 +190,12 @@ fn programs(arguments: &Arguments, directory: &Path) -> Result<Vec<Program>, Fai
 }
 
 /// fanfare with the given or a generated configuration.
-fn server(arguments: &Arguments, executable: &Path, directory: &Path) -> Result<Launch, Failure> {
+fn server(
+    arguments: &Arguments,
+    executable: &Path,
+    directory: &Path,
+    certificate: Option<&Certificate>,
+) -> Result<Launch, Failure> {
     let absolute = |option: &str, path: &Path| {
         path.canonicalize().context(|| format!("{option} {}: cannot be found", path.display()))
     };
@@ -186,16 +209,21 @@ fn server(arguments: &Arguments, executable: &Path, directory: &Path) -> Result<
         }
     };
     let executable = absolute("--server", executable)?;
-    Ok(Launch::Server { executable, config, variables: arguments.set.clone() })
+    let mut variables: Vec<_> = certificate.map(Certificate::variables).into_iter().flatten().collect();
+    variables.extend(arguments.set.iter().cloned());
+    Ok(Launch::Server { executable, config, variables })
 }
 
-/// The order of a round: every second one backwards, so that no program always
-/// runs behind the same other.
+/// The order of a round: each begins with another program, and every second
+/// one goes backwards, so that none always has the same place or runs behind
+/// the same other.
 fn order(programs: &[Program], pair: u32) -> Vec<&Program> {
-    match pair % 2 {
-        0 => programs.iter().rev().collect(),
-        _ => programs.iter().collect(),
+    let mut order: Vec<&Program> = programs.iter().collect();
+    order.rotate_left((pair - 1) as usize % programs.len());
+    if pair.is_multiple_of(2) {
+        order.reverse();
     }
+    order
 }
 
 /// Options of `loadtest fanout` for one run.
@@ -209,6 +237,31 @@ fn load_options(arguments: &Arguments, program: &Program, core: Option<usize>) -
         ("--token-secret", arguments.token_secret.clone()),
     ];
     options.extend(core.map(|core| ("--pin", core.to_string())));
+    let insecure = arguments.tls.then(|| "--tls-insecure".to_owned());
     let pairs = options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
-    pairs.chain(arguments.load.iter().cloned()).chain(program.options.iter().cloned()).collect()
+    pairs
+        .chain(insecure)
+        .chain(arguments.load.iter().cloned())
+        .chain(program.options.iter().cloned())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_program_has_every_place() {
+        let floor = |name| Program { name, launch: Launch::Floor(Vec::new()), options: Vec::new() };
+        let programs = [FLOOR, SERVER, PEER, AGAIN].map(floor);
+        let names =
+            |pair| -> Vec<&str> { order(&programs, pair).iter().map(|program| program.name).collect() };
+        assert_eq!(names(1), [FLOOR, SERVER, PEER, AGAIN]);
+        assert_eq!(names(2), [FLOOR, AGAIN, PEER, SERVER]);
+        for program in [FLOOR, SERVER, PEER, AGAIN] {
+            let places: std::collections::HashSet<_> =
+                (1..=8).map(|pair| names(pair).iter().position(|name| *name == program)).collect();
+            assert!(places.len() > 2, "{program} {places:?}");
+        }
+    }
 }

@@ -6,12 +6,14 @@ use serde_json::{Map, Value, json};
 
 use super::measurement::Measurement;
 use super::statistics::{Summary, Verdict, judge, ratios, spread};
-use super::targets::{Against, Figure, Target, targets};
+use super::targets::{Against, Conditions, Figure, Target, targets};
 use super::{AGAIN, FLOOR, PEER, SERVER};
 use crate::fanout::Named;
 
 /// Fewer pairs decide nothing (`spec/performance.md`).
 const ENOUGH_PAIRS: usize = 10;
+/// A floor that differs from itself by more allows the server too much.
+const QUIET: f64 = 1.10;
 /// In the order in which they are shown.
 const PROGRAMS: [&str; 4] = [FLOOR, SERVER, PEER, AGAIN];
 /// Ratios that are shown, as (numerator, denominator).
@@ -26,7 +28,7 @@ pub struct Run {
 /// All runs, in the order in which they were made.
 pub struct Report {
     workload: Named,
-    paced: bool,
+    conditions: Conditions,
     /// Of server and load generator.
     cores: Option<(usize, usize)>,
     pub runs: Vec<Run>,
@@ -44,8 +46,8 @@ struct Judged {
 
 impl Report {
     /// Nothing is measured yet.
-    pub fn new(workload: Named, paced: bool, cores: Option<(usize, usize)>) -> Self {
-        Self { workload, paced, cores, runs: Vec::new() }
+    pub fn new(workload: Named, conditions: Conditions, cores: Option<(usize, usize)>) -> Self {
+        Self { workload, conditions, cores, runs: Vec::new() }
     }
 
     /// The runs of one program, pair by pair.
@@ -92,7 +94,7 @@ impl Report {
             };
             Judged { target, value, spread, verdict }
         };
-        targets(self.workload, self.paced).into_iter().map(judge_one).collect()
+        targets(self.workload, self.conditions).into_iter().map(judge_one).collect()
     }
 
     /// Why the verdicts do not count as final, if so.
@@ -101,6 +103,12 @@ impl Report {
         let pairs = self.of(FLOOR).count();
         if pairs < ENOUGH_PAIRS {
             doubts.push(format!("{pairs} pairs only: {ENOUGH_PAIRS} decide"));
+        }
+        let spread = self.spread(Figure::Cpu);
+        if spread > QUIET {
+            doubts.push(format!(
+                "the floor differs from itself by {spread:.3}: too noisy, repeat on a quieter machine"
+            ));
         }
         if self.cores.is_none() {
             doubts.push("nothing was pinned".to_owned());
@@ -196,6 +204,8 @@ impl Report {
         let name = self.workload.to_possible_value().map(|value| value.get_name().to_owned());
         json!({
             "workload": name,
+            "paced": self.conditions.paced,
+            "tls": self.conditions.tls,
             "pairs": self.of(FLOOR).count(),
             "server_core": self.cores.map(|(server, _)| server),
             "load_core": self.cores.map(|(_, load)| load),
@@ -214,7 +224,7 @@ mod tests {
     use super::*;
 
     fn report(runs: &[(&'static str, f64)]) -> Report {
-        let mut report = Report::new(Named::A, false, Some((0, 1)));
+        let mut report = Report::new(Named::A, Conditions::default(), Some((0, 1)));
         for &(program, cpu) in runs {
             let measured = Measurement {
                 cpu,

@@ -59,6 +59,42 @@ impl Drop for Directory {
     }
 }
 
+/// A certificate and its key, as PEM files.
+pub struct Certificate {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl From<(PathBuf, PathBuf)> for Certificate {
+    fn from((certificate, key): (PathBuf, PathBuf)) -> Self {
+        Self { certificate, key }
+    }
+}
+
+impl Certificate {
+    /// As the floor takes them.
+    pub fn floor_options(&self) -> [String; 4] {
+        let [certificate, key] = self.texts();
+        ["--tls-cert".to_owned(), certificate, "--tls-key".to_owned(), key]
+    }
+
+    /// As fanfare takes them.
+    pub fn variables(&self) -> [(String, String); 2] {
+        let [certificate, key] = self.texts();
+        [("FANFARE_TLS__CERT".to_owned(), certificate), ("FANFARE_TLS__KEY".to_owned(), key)]
+    }
+
+    /// Puts them into a word of a peer's command.
+    pub fn fill(&self, word: &str) -> String {
+        let [certificate, key] = self.texts();
+        word.replace("{cert}", &certificate).replace("{key}", &key)
+    }
+
+    fn texts(&self) -> [String; 2] {
+        [&self.certificate, &self.key].map(|path| path.display().to_string())
+    }
+}
+
 /// What of a generated configuration can be chosen.
 #[derive(Clone, Debug)]
 pub struct Choice {

@@ -71,6 +71,9 @@ pub struct Arguments {
     /// Where subscribers connect
     #[arg(long, default_value = "ws://127.0.0.1:8080/feed")]
     target: String,
+    /// With wss://: take any certificate, for servers on this machine
+    #[arg(long)]
+    tls_insecure: bool,
     /// Path and query instead of the target's
     #[arg(long)]
     path: Option<String>,
@@ -172,7 +175,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let workload = arguments.workload()?;
     machine::pin(arguments.pin)?;
     machine::allow_connections(workload.connections)?;
-    let target = Target::parse(&arguments.target, path(arguments.path.as_deref(), arguments.socketio))?;
+    let target = Target::parse(
+        &arguments.target,
+        path(arguments.path.as_deref(), arguments.socketio),
+        arguments.tls_insecure,
+    )?;
     let tokens = Tokens::new(arguments.token.as_deref(), arguments.token_secret.as_deref());
     let publisher = arguments.publisher(&target, &tokens, workload.connections)?;
     let result = drive::Drive::prepare(arguments, workload, &target, &tokens, publisher)?.measure()?;

@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::clock::parse_duration;
 use crate::failure::Failure;
 use crate::machine;
+use crate::tls::Files;
 
 /// Options of `loadtest floor`.
 #[derive(clap::Args)]
@@ -35,6 +36,8 @@ pub struct Arguments {
     /// Wait this long before a turn that follows one with work
     #[arg(long, value_parser = parse_duration)]
     pace: Option<Duration>,
+    #[command(flatten)]
+    tls: Files,
     /// Run on this core only
     #[arg(long)]
     pin: Option<usize>,
@@ -44,7 +47,11 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     machine::pin(arguments.pin)?;
     machine::raise_open_files()?;
-    let settings =
-        server::Settings { batch: arguments.batch as usize, gather: arguments.gather, pace: arguments.pace };
+    let settings = server::Settings {
+        batch: arguments.batch as usize,
+        gather: arguments.gather,
+        pace: arguments.pace,
+        tls: arguments.tls.server()?,
+    };
     server::Server::bind(arguments.listen, arguments.ingest, settings)?.run()
 }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use tungstenite::handshake::derive_accept_key;
 
 use crate::frame::{self, CLOSE, PING, PONG, TEXT};
+use crate::link::Link;
 
 /// A client's request or frame larger than this ends its connection.
 const MAX_UNFINISHED: usize = 64 * 1024;
@@ -31,7 +32,7 @@ struct Room {
 /// All client connections, by slot.
 #[derive(Default)]
 pub struct Peers {
-    streams: Vec<Option<TcpStream>>,
+    links: Vec<Option<Link>>,
     free: Vec<usize>,
     /// Ended in this turn. Their slots are free only once the rooms have
     /// forgotten them.
@@ -51,24 +52,24 @@ struct Unfinished {
 
 impl Peers {
     /// Takes a new connection; returns its slot.
-    pub fn insert(&mut self, stream: TcpStream) -> usize {
+    pub fn insert(&mut self, link: Link) -> usize {
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.streams.push(None);
-            self.streams.len() - 1
+            self.links.push(None);
+            self.links.len() - 1
         });
-        self.streams[slot] = Some(stream);
+        self.links[slot] = Some(link);
         self.unfinished.insert(slot, Unfinished::default());
         slot
     }
 
     /// The socket of a slot, to register it.
     pub fn stream(&mut self, slot: usize) -> Option<&mut TcpStream> {
-        self.streams[slot].as_mut()
+        self.links[slot].as_mut().map(Link::socket)
     }
 
     /// Whether the connection still lives.
     pub fn lives(&self, slot: usize) -> bool {
-        self.streams[slot].is_some()
+        self.links[slot].is_some()
     }
 
     /// The connections that ended since the last call. The caller makes its
@@ -82,11 +83,11 @@ impl Peers {
     /// Sends `bytes` with one call, or keeps them behind what already waits.
     #[inline]
     pub fn send(&mut self, slot: usize, bytes: &[u8]) {
-        let Some(stream) = &mut self.streams[slot] else { return };
+        let Some(link) = &mut self.links[slot] else { return };
         if !self.leftover.is_empty() && self.leftover.contains_key(&slot) {
             return self.keep(slot, bytes);
         }
-        match stream.write(bytes) {
+        match link.write(bytes) {
             Ok(sent) if sent == bytes.len() => {}
             Ok(sent) => self.keep(slot, &bytes[sent..]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => self.keep(slot, bytes),
@@ -104,12 +105,15 @@ impl Peers {
 
     /// A socket takes bytes again.
     pub fn writable(&mut self, slot: usize) {
+        if self.links[slot].as_mut().is_some_and(|link| link.push().is_err()) {
+            return self.end(slot);
+        }
         let Some(leftover) = self.leftover.remove(&slot) else { return };
         self.send(slot, &leftover);
     }
 
     fn end(&mut self, slot: usize) {
-        if self.streams[slot].take().is_some() {
+        if self.links[slot].take().is_some() {
             self.unfinished.remove(&slot);
             self.leftover.remove(&slot);
             self.dead.push(slot);
@@ -119,8 +123,8 @@ impl Peers {
     /// Reads what a client sent; calls `join` with each room it wants.
     pub fn readable(&mut self, slot: usize, scratch: &mut [u8], mut join: impl FnMut(&mut Self, &str)) {
         loop {
-            let Some(stream) = &mut self.streams[slot] else { return };
-            let taken = match stream.read(scratch) {
+            let Some(link) = &mut self.links[slot] else { return };
+            let taken = match link.read(scratch) {
                 Ok(0) => return self.end(slot),
                 Ok(taken) => taken,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,

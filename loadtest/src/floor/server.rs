@@ -2,16 +2,20 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use memchr::{memchr, memrchr};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use rustls::ServerConfig;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::fan::Fan;
 use super::peers::Peers;
 use super::publish::Line;
 use crate::failure::{Context, Failure};
+use crate::link::Link;
 
 const CLIENTS: Token = Token(usize::MAX);
 const PUBLISHERS: Token = Token(usize::MAX - 1);
@@ -19,6 +23,9 @@ const PUBLISHERS: Token = Token(usize::MAX - 1);
 const FIRST_PUBLISHER: usize = usize::MAX / 2;
 /// What is read before it is fanned out, at most.
 const INGEST_LIMIT: usize = 4 * 1024 * 1024;
+/// Connections that wait to be accepted, at most: Linux' own bound
+/// (`net.core.somaxconn`), which it applies in any case.
+const BACKLOG: i32 = 4_096;
 /// One read from a publisher.
 const INGEST_READ: usize = 64 * 1024;
 /// A publisher's question whether all before it was read, and the answer.
@@ -30,6 +37,8 @@ pub struct Settings {
     pub batch: usize,
     pub gather: bool,
     pub pace: Option<Duration>,
+    /// Of the clients' connections.
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
 struct Publisher {
@@ -60,8 +69,7 @@ impl Server {
     pub fn bind(listen: SocketAddr, ingest: SocketAddr, settings: Settings) -> Result<Self, Failure> {
         let poll = Poll::new().context(|| "epoll".to_owned())?;
         let open = |address, token| -> Result<TcpListener, Failure> {
-            let mut listener =
-                TcpListener::bind(address).context(|| format!("cannot listen on {address}"))?;
+            let mut listener = open_listener(address).context(|| format!("cannot listen on {address}"))?;
             poll.registry()
                 .register(&mut listener, token, Interest::READABLE)
                 .context(|| "epoll".to_owned())?;
@@ -128,7 +136,8 @@ impl Server {
     fn accept_clients(&mut self) {
         while let Ok((stream, _)) = self.clients.accept() {
             let _ = stream.set_nodelay(true);
-            let slot = self.peers.insert(stream);
+            let Ok(link) = Link::server(stream, self.settings.tls.as_ref()) else { continue };
+            let slot = self.peers.insert(link);
             if let Some(stream) = self.peers.stream(slot) {
                 let both = Interest::READABLE | Interest::WRITABLE;
                 let _ = self.poll.registry().register(stream, Token(slot), both);
@@ -217,6 +226,17 @@ impl Server {
             self.fan.flush_rooms(&mut self.peers);
         }
     }
+}
+
+/// Opens a listener that takes a whole wave of connections: behind a shorter
+/// queue those that find no place try again only after a second.
+fn open_listener(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
 }
 
 impl Publisher {

@@ -161,7 +161,7 @@ fn subscribe(arguments: &Arguments, markets: &Markets) -> Result<Check, Failure>
         return Err(Failure::new("--check: no pairs in the recording, or no subscribers"));
     }
     machine::allow_connections(arguments.subscribers)?;
-    let target = Target::parse(&arguments.target, None)?;
+    let target = Target::parse(&arguments.target, None, false)?;
     let tokens = Tokens::new(arguments.token.as_deref(), arguments.token_secret.as_deref());
     Check::subscribe(&target, &tokens, arguments.subscribers, &pairs)
 }
