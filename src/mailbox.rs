@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use smol_str::SmolStr;
+
 use crate::audience::App;
 use crate::room::name::RoomName;
 use crate::room::pattern::Policy;
@@ -38,7 +40,7 @@ pub enum ToShard {
     /// End a user's connections, answer with [`ToRouter::Count`].
     Disconnect {
         /// The user.
-        user: Arc<str>,
+        user: SmolStr,
         /// The close code.
         code: u16,
         /// The text of the close frame.
@@ -100,7 +102,7 @@ pub enum ToRouter {
         /// Who asks.
         client: ClientId,
         /// The users.
-        users: Vec<Arc<str>>,
+        users: Vec<SmolStr>,
     },
     /// How many connections something was addressed to.
     Count {
@@ -128,7 +130,7 @@ pub struct Forward {
     /// Who sent it.
     pub client: ClientId,
     /// Its user.
-    pub user: Arc<str>,
+    pub user: SmolStr,
     /// Its public id.
     pub connection: uuid::Uuid,
     /// Its app.

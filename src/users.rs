@@ -3,11 +3,14 @@
 //! The one structure that threads share. The map is lock-free; an entry's numbers are atomics.
 //! An entry lives while it has connections or one of its rates has not run out.
 
-use std::hash::Hash;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
+
+use papaya::Equivalent;
+use smol_str::SmolStr;
 
 use crate::audience::App;
 use crate::hash::hash;
@@ -35,7 +38,7 @@ const GONE: u32 = u32::MAX;
 /// One user. A connection holds the `Arc`.
 #[derive(Debug)]
 pub struct User {
-    id: Arc<str>,
+    id: SmolStr,
     hash: u64,
     /// Connections in all apps, or [`GONE`].
     total: AtomicU32,
@@ -45,7 +48,7 @@ pub struct User {
 }
 
 impl User {
-    fn new(id: Arc<str>) -> User {
+    fn new(id: SmolStr) -> User {
         User {
             hash: hash(&id),
             id,
@@ -61,7 +64,7 @@ impl User {
     }
 
     /// The user's id; empty for an anonymous one.
-    pub fn id(&self) -> &Arc<str> {
+    pub fn id(&self) -> &SmolStr {
         &self.id
     }
 
@@ -134,7 +137,7 @@ fn advance(stored: &AtomicU64, rate: Rate, now: u64) -> Result<(), Duration> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Presence {
     /// The user.
-    pub user: Arc<str>,
+    pub user: SmolStr,
     /// Connected, or gone for less than the grace.
     pub online: bool,
     /// When the user was last connected, Unix ms, if that is known.
@@ -159,10 +162,52 @@ pub struct UserLimits {
     pub connects: Option<Rate>,
 }
 
+/// A user as a key of the map: the map needs no copy of the id.
+#[derive(Debug)]
+struct Known(Arc<User>);
+
+impl Hash for Known {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.hash);
+    }
+}
+
+impl PartialEq for Known {
+    fn eq(&self, other: &Known) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for Known {}
+
+/// A user to be found.
+struct ById<'a> {
+    hash: u64,
+    id: &'a str,
+}
+
+impl ById<'_> {
+    fn of(id: &str) -> ById<'_> {
+        ById { hash: hash(id), id }
+    }
+}
+
+impl Hash for ById<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl Equivalent<Known> for ById<'_> {
+    fn equivalent(&self, known: &Known) -> bool {
+        known.0.id == self.id
+    }
+}
+
 /// All users with a connection, and addresses that connected lately.
 #[derive(Debug, Default)]
 pub struct Users {
-    users: papaya::HashMap<Arc<str>, Arc<User>, ahash::RandomState>,
+    users: papaya::HashMap<Known, (), ahash::RandomState>,
     addresses: papaya::HashMap<IpAddr, Arc<AtomicU64>, ahash::RandomState>,
 }
 
@@ -171,23 +216,15 @@ impl Users {
     ///
     /// # Errors
     /// The [`Refusal`].
-    pub fn connect(
-        &self,
-        id: &Arc<str>,
-        app: App,
-        limits: UserLimits,
-        now: u64,
-    ) -> Result<Arc<User>, Refusal> {
+    pub fn connect(&self, id: &str, app: App, limits: UserLimits, now: u64) -> Result<Arc<User>, Refusal> {
         loop {
-            let user = {
-                let map = self.users.pin();
-                Arc::clone(map.get_or_insert_with(Arc::clone(id), || Arc::new(User::new(Arc::clone(id)))))
-            };
+            let user = self.find_or_insert(id);
             match user.enter(app, limits.connections) {
                 Ok(()) => {}
                 Err(true) => {
                     // The sweep has marked it and is about to take it out, or has: do the same and look again.
-                    self.users.pin().remove_if(id, |_, known| Arc::ptr_eq(known, &user)).ok();
+                    let is_it = |known: &Known, _: &()| Arc::ptr_eq(&known.0, &user);
+                    self.users.pin().remove_if(&ById::of(id), is_it).ok();
                     continue;
                 }
                 Err(false) => return Err(Refusal::TooMany),
@@ -200,9 +237,19 @@ impl Users {
         }
     }
 
+    fn find_or_insert(&self, id: &str) -> Arc<User> {
+        let map = self.users.pin();
+        loop {
+            if let Some((known, ())) = map.get_key_value(&ById::of(id)) {
+                return Arc::clone(&known.0);
+            }
+            map.get_or_insert(Known(Arc::new(User::new(id.into()))), ());
+        }
+    }
+
     /// The connections of a user, in all apps.
     pub fn connections(&self, id: &str) -> u32 {
-        self.users.pin().get(id).map_or(0, |user| user.connections())
+        self.users.pin().get_key_value(&ById::of(id)).map_or(0, |(known, ())| known.0.connections())
     }
 
     /// Counts a new connection from an address; `Err`: how long to wait. IPv6 addresses count by their network of 64 bits,
@@ -218,11 +265,12 @@ impl Users {
 
     /// Takes out what is no longer needed. Called now and then by one thread.
     pub fn sweep(&self, now: u64) {
-        sweep(&self.users, |user| {
+        let is_over = |user: &User| {
             user.is_idle(now)
                 && user.total.compare_exchange(0, GONE, Ordering::AcqRel, Ordering::Acquire).is_ok()
-        });
-        sweep(&self.addresses, |meter| meter.load(Ordering::Acquire) <= now);
+        };
+        self.users.pin().retain(|known, ()| !is_over(&known.0));
+        self.addresses.pin().retain(|_, meter| meter.load(Ordering::Acquire) > now);
     }
 
     /// How many entries there are: users, addresses.
@@ -239,10 +287,6 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-fn sweep<K: Hash + Eq, V>(map: &papaya::HashMap<K, V, ahash::RandomState>, is_over: impl Fn(&V) -> bool) {
-    map.pin().retain(|_, value| !is_over(value));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,26 +296,26 @@ mod tests {
     #[test]
     fn connections_count_per_user_and_app_and_are_given_back() {
         let users = Users::default();
-        let id: Arc<str> = "ada".into();
+        let id = "ada";
         let limits = UserLimits { connects: None, ..LIMITS };
-        let first = users.connect(&id, App::Market, limits, 0).expect("first");
-        users.connect(&id, App::Market, limits, 0).expect("second");
-        assert_eq!(users.connect(&id, App::Market, limits, 0).expect_err("third"), Refusal::TooMany);
-        users.connect(&id, App::Account, limits, 0).expect("another app");
+        let first = users.connect(id, App::Market, limits, 0).expect("first");
+        users.connect(id, App::Market, limits, 0).expect("second");
+        assert_eq!(users.connect(id, App::Market, limits, 0).expect_err("third"), Refusal::TooMany);
+        users.connect(id, App::Account, limits, 0).expect("another app");
         assert_eq!(users.connections("ada"), 3);
         first.leave(App::Market);
-        users.connect(&id, App::Market, limits, 0).expect("a place is free");
+        users.connect(id, App::Market, limits, 0).expect("a place is free");
     }
 
     #[test]
     fn an_entry_outlives_its_connections_until_its_rates_have_run_out() {
         let users = Users::default();
-        let id: Arc<str> = "ada".into();
+        let id = "ada";
         for _ in 0..3 {
-            users.connect(&id, App::Market, LIMITS, 0).expect("within the rate").leave(App::Market);
+            users.connect(id, App::Market, LIMITS, 0).expect("within the rate").leave(App::Market);
         }
         users.sweep(0);
-        assert!(matches!(users.connect(&id, App::Market, LIMITS, 0), Err(Refusal::TooFast(_))));
+        assert!(matches!(users.connect(id, App::Market, LIMITS, 0), Err(Refusal::TooFast(_))));
         users.sweep(Duration::from_secs(61).as_nanos() as u64);
         assert_eq!(users.sizes().0, 0);
     }
@@ -283,9 +327,9 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    let id: Arc<str> = "ada".into();
+                    let id = "ada";
                     for turn in 0..5_000 {
-                        let user = users.connect(&id, App::Market, limits, turn).expect("no limit");
+                        let user = users.connect(id, App::Market, limits, turn).expect("no limit");
                         assert!(user.connections() > 0);
                         user.leave(App::Market);
                         users.sweep(turn);

@@ -31,7 +31,7 @@ impl Session {
             .ok_or(AuthError::Missing)
             .and_then(|token| context.verifier.verify(token, context.now.unix_seconds()));
         match verified {
-            Ok(identity) if identity.user == *self.user.id() => {
+            Ok(identity) if *self.user.id() == *identity.user => {
                 self.expires_at = identity.expires_at;
                 self.details = identity.details;
                 self.in_grace = false;

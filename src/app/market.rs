@@ -1,7 +1,7 @@
 //! The app `market` (`spec/market.md`): rooms, event types, presence, messages between users. Wire `native` over `/feed`.
 
+use smol_str::SmolStr;
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::app::outputs::Joining;
@@ -364,14 +364,14 @@ impl Session {
     fn presence(&self, data: Raw<'_>, context: &mut Context<'_>) -> Result<(), Refused> {
         const USERS: Refused = (ErrorCode::InvalidMessage, "data.userIds is a list of at most 100 user ids");
         let ids = data.get("userIds").filter(|ids| ids.is_array()).ok_or(USERS)?;
-        let mut users: Vec<Arc<str>> = Vec::new();
+        let mut users: Vec<SmolStr> = Vec::new();
         for id in ids.items() {
             let id = id
                 .as_str()
                 .or_else(|| id.as_u64().map(|id| Cow::Owned(id.to_string())))
                 .filter(|id| is_user_id(id))
                 .ok_or(USERS)?;
-            if !users.iter().any(|known| **known == *id) {
+            if !users.iter().any(|known| *known == *id) {
                 users.push(id.as_ref().into());
             }
             if users.len() > PRESENCE_USERS {

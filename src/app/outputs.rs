@@ -1,7 +1,8 @@
 //! The effects of a session, and the texts that go with them in one reusable buffer.
 
 use std::ops::Range;
-use std::sync::Arc;
+
+use smol_str::SmolStr;
 
 use crate::app::wire::{self, Object};
 use crate::audience::Wire;
@@ -60,7 +61,7 @@ pub enum Output {
         event: &'static str,
     },
     /// Ask the router which of these users are connected.
-    Presence(Vec<Arc<str>>),
+    Presence(Vec<SmolStr>),
     /// Hand a message to the backends that listen for it.
     Forward {
         /// The event's name.

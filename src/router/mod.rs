@@ -299,7 +299,7 @@ impl Router {
                     self.publish_presence(user.id(), true, now, post);
                 }
             }
-            ToRouter::UserDown { shard, user } => self.presences.down(user.id(), shard, now),
+            ToRouter::UserDown { shard, user } => self.presences.down(&user, shard, now),
             ToRouter::Presence { client, users } => {
                 let users = users.iter().map(|user| self.presences.of(user)).collect();
                 post.post(client.shard, ToShard::Presence { client, users });

@@ -1,8 +1,8 @@
 //! The router's part of the room tables: which shards are interested, how many events a room has had, the newest of them.
 
-use hashbrown::HashTable;
 use slab::Slab;
 
+use crate::hash::SplitTable;
 use crate::room::interest::Seats;
 use crate::room::latest::Latest;
 use crate::room::name::RoomName;
@@ -28,7 +28,7 @@ pub struct RoomEntry {
 /// All rooms. Bounded by `limits.rooms`: the one without members that was published longest ago is forgotten.
 pub struct Rooms {
     slab: Slab<RoomEntry>,
-    index: HashTable<u32>,
+    index: SplitTable<u32>,
     newest: u32,
     oldest: u32,
     limit: usize,
@@ -42,7 +42,7 @@ impl Rooms {
     pub fn new(limit: usize) -> Rooms {
         Rooms {
             slab: Slab::new(),
-            index: HashTable::new(),
+            index: SplitTable::default(),
             newest: NONE,
             oldest: NONE,
             limit: limit.max(1),
@@ -109,7 +109,7 @@ impl Rooms {
             is_listed: false,
         }) as u32;
         let slab = &self.slab;
-        self.index.insert_unique(hash, key, |key| slab.get(*key as usize).map_or(0, |room| room.name.hash()));
+        self.index.insert(hash, key, |key| slab.get(*key as usize).map_or(0, |room| room.name.hash()));
         self.link(key);
         key
     }
@@ -147,9 +147,7 @@ impl Rooms {
         self.unlink(key);
         let room = self.slab.remove(key as usize);
         self.public -= usize::from(room.name.is_public());
-        if let Ok(entry) = self.index.find_entry(room.name.hash(), |known| *known == key) {
-            entry.remove();
-        }
+        self.index.remove(room.name.hash(), |known| *known == key);
     }
 
     fn refresh(&mut self, key: u32) {

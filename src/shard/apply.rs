@@ -265,7 +265,7 @@ impl<N: Net> Shard<N> {
         self.data_room -= 1;
         self.outgoing.push(ToRouter::Forward(Box::new(Forward {
             client: client.session.client(),
-            user: Arc::clone(client.session.user().id()),
+            user: client.session.user().id().clone(),
             connection: client.session.connection(),
             app: client.session.app(),
             event,

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashTable;
-
 use crate::app::Session;
 use crate::audience::Wire;
+use crate::hash::SplitTable;
 use crate::room::members::Membership;
 use crate::room::publication::{EventType, Publication};
 use crate::shard::outbox::{Backlog, Queue};
@@ -63,7 +62,7 @@ impl Client {
 /// The users of a shard: each the head of a list through its clients.
 #[derive(Default)]
 pub struct LocalUsers {
-    table: HashTable<LocalUser>,
+    table: SplitTable<LocalUser>,
 }
 
 struct LocalUser {
@@ -74,45 +73,37 @@ struct LocalUser {
 impl LocalUsers {
     /// The first client of a user, or [`NOBODY`].
     pub fn first(&self, hash: u64, id: &str) -> u32 {
-        self.table.find(hash, |known| **known.user.id() == *id).map_or(NOBODY, |known| known.first)
+        self.table.find(hash, |known| known.user.id() == id).map_or(NOBODY, |known| known.first)
     }
 
     /// Puts a client at the head of its user's list. True if it is the first.
     pub fn insert(&mut self, clients: &mut Slots<Client>, slot: u32) -> bool {
         let Some(client) = clients.get_mut(slot) else { return false };
         let user = Arc::clone(client.session.user());
-        let entry =
-            self.table.entry(user.hash(), |known| known.user.id() == user.id(), |known| known.user.hash());
-        match entry {
-            hashbrown::hash_table::Entry::Occupied(mut known) => {
-                client.next_of_user = known.get().first;
-                known.get_mut().first = slot;
-                false
-            }
-            hashbrown::hash_table::Entry::Vacant(place) => {
-                place.insert(LocalUser { user, first: slot });
-                true
-            }
+        if let Some(known) = self.table.find_mut(user.hash(), |known| known.user.id() == user.id()) {
+            client.next_of_user = std::mem::replace(&mut known.first, slot);
+            return false;
         }
+        self.table.insert(user.hash(), LocalUser { user, first: slot }, |known| known.user.hash());
+        true
     }
 
     /// Takes a client out of its user's list. True if it was the last.
     pub fn remove(&mut self, clients: &mut Slots<Client>, slot: u32) -> bool {
         let Some(client) = clients.get(slot) else { return false };
         let (user, next) = (Arc::clone(client.session.user()), client.next_of_user);
-        let Ok(mut entry) = self.table.find_entry(user.hash(), |known| known.user.id() == user.id()) else {
-            return false;
-        };
-        if entry.get().first == slot {
+        let is_it = |known: &LocalUser| known.user.id() == user.id();
+        let Some(known) = self.table.find_mut(user.hash(), is_it) else { return false };
+        if known.first == slot {
             if next == NOBODY {
-                entry.remove();
+                self.table.remove(user.hash(), is_it);
                 return true;
             }
-            entry.get_mut().first = next;
+            known.first = next;
             return false;
         }
         // At most the user's connection limit long.
-        let mut at = entry.get().first;
+        let mut at = known.first;
         while let Some(before) = clients.get_mut(at) {
             if before.next_of_user == slot {
                 before.next_of_user = next;

@@ -1,7 +1,6 @@
 //! The shard's part of the room tables: the rooms with members here, and the joins that wait for the router.
 
-use hashbrown::HashTable;
-
+use crate::hash::SplitTable;
 use crate::mailbox::ToRouter;
 use crate::room::latest::Latest;
 use crate::room::members::Members;
@@ -57,7 +56,7 @@ pub struct Waiting {
 /// All rooms of a shard.
 pub struct LocalRooms {
     slots: Slots<LocalRoom>,
-    index: HashTable<u32>,
+    index: SplitTable<u32>,
     next_order: u64,
 }
 
@@ -74,7 +73,7 @@ impl LocalRooms {
             open_batch: NO_BATCH,
         });
         debug_assert_eq!(everyone, EVERYONE);
-        LocalRooms { slots, index: HashTable::new(), next_order: 0 }
+        LocalRooms { slots, index: SplitTable::default(), next_order: 0 }
     }
 
     /// The slot of a room.
@@ -120,8 +119,7 @@ impl LocalRooms {
         });
         outgoing.push(ToRouter::Join { shard, room: name.clone(), slot, policy });
         let slots = &self.slots;
-        self.index
-            .insert_unique(name.hash(), slot, |slot| slots.get(*slot).map_or(0, |room| room.name.hash()));
+        self.index.insert(name.hash(), slot, |slot| slots.get(*slot).map_or(0, |room| room.name.hash()));
         slot
     }
 
@@ -135,9 +133,7 @@ impl LocalRooms {
         }
         let Some(room) = self.slots.remove(slot) else { return };
         debug_assert_eq!(room.open_batch, NO_BATCH);
-        if let Ok(entry) = self.index.find_entry(room.name.hash(), |known| *known == slot) {
-            entry.remove();
-        }
+        self.index.remove(room.name.hash(), |known| *known == slot);
         outgoing.push(ToRouter::Leave { shard, room: room.name });
     }
 
