@@ -214,13 +214,16 @@ fn server(
     Ok(Launch::Server { executable, config, variables })
 }
 
-/// The order of a round: every second one backwards, so that no program always
-/// runs behind the same other.
+/// The order of a round: each two begin with another program, and the second of
+/// them goes backwards, so that none always has the same place or runs behind
+/// the same other.
 fn order(programs: &[Program], pair: u32) -> Vec<&Program> {
-    match pair % 2 {
-        0 => programs.iter().rev().collect(),
-        _ => programs.iter().collect(),
+    let mut order: Vec<&Program> = programs.iter().collect();
+    order.rotate_left((pair - 1) as usize / 2 % programs.len());
+    if pair.is_multiple_of(2) {
+        order.reverse();
     }
+    order
 }
 
 /// Options of `loadtest fanout` for one run.
@@ -241,4 +244,25 @@ fn load_options(arguments: &Arguments, program: &Program, core: Option<usize>) -
         .chain(arguments.load.iter().cloned())
         .chain(program.options.iter().cloned())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_program_has_every_place() {
+        let floor = |name| Program { name, launch: Launch::Floor(Vec::new()), options: Vec::new() };
+        let programs = [FLOOR, SERVER, PEER, AGAIN].map(floor);
+        let names =
+            |pair| -> Vec<&str> { order(&programs, pair).iter().map(|program| program.name).collect() };
+        assert_eq!(names(1), [FLOOR, SERVER, PEER, AGAIN]);
+        assert_eq!(names(2), [AGAIN, PEER, SERVER, FLOOR]);
+        assert_eq!(names(3), [SERVER, PEER, AGAIN, FLOOR]);
+        for program in [FLOOR, SERVER, PEER, AGAIN] {
+            let places: std::collections::HashSet<_> =
+                (1..=8).map(|pair| names(pair).iter().position(|name| *name == program)).collect();
+            assert_eq!(places.len(), 4, "{program}");
+        }
+    }
 }
