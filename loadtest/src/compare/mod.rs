@@ -214,12 +214,12 @@ fn server(
     Ok(Launch::Server { executable, config, variables })
 }
 
-/// The order of a round: each begins with another program, and every second
-/// one goes backwards, so that none always has the same place or runs behind
+/// The order of a round: each two begin with another program, and the second of
+/// them goes backwards, so that none always has the same place or runs behind
 /// the same other.
 fn order(programs: &[Program], pair: u32) -> Vec<&Program> {
     let mut order: Vec<&Program> = programs.iter().collect();
-    order.rotate_left((pair - 1) as usize % programs.len());
+    order.rotate_left((pair - 1) as usize / 2 % programs.len());
     if pair.is_multiple_of(2) {
         order.reverse();
     }
@@ -257,11 +257,12 @@ mod tests {
         let names =
             |pair| -> Vec<&str> { order(&programs, pair).iter().map(|program| program.name).collect() };
         assert_eq!(names(1), [FLOOR, SERVER, PEER, AGAIN]);
-        assert_eq!(names(2), [FLOOR, AGAIN, PEER, SERVER]);
+        assert_eq!(names(2), [AGAIN, PEER, SERVER, FLOOR]);
+        assert_eq!(names(3), [SERVER, PEER, AGAIN, FLOOR]);
         for program in [FLOOR, SERVER, PEER, AGAIN] {
             let places: std::collections::HashSet<_> =
                 (1..=8).map(|pair| names(pair).iter().position(|name| *name == program)).collect();
-            assert!(places.len() > 2, "{program} {places:?}");
+            assert_eq!(places.len(), 4, "{program}");
         }
     }
 }
