@@ -285,7 +285,7 @@ fn trimmed(value: &[u8]) -> Option<&str> {
 }
 
 /// The phrases of RFC 9110 §15 and RFC 6585 for the statuses this server gives; phrases are optional.
-const fn reason(status: u16) -> &'static str {
+pub const fn reason(status: u16) -> &'static str {
     match status {
         100 => "Continue",
         101 => "Switching Protocols",
@@ -311,6 +311,7 @@ const fn reason(status: u16) -> &'static str {
         500 => "Internal Server Error",
         501 => "Not Implemented",
         503 => "Service Unavailable",
+        504 => "Gateway Timeout",
         _ => "",
     }
 }
