@@ -138,10 +138,6 @@ fn replies_are_single_lines_of_json() {
         written(&|out| reply::write_presence(out, "1234", 2)),
         r#"{"ok":true,"user":"1234","online":true,"connections":2}"#
     );
-    assert_eq!(
-        written(&|out| reply::write_summary(out, 10, 3)),
-        r#"{"ok":false,"lines":10,"accepted":7,"errors":3}"#
-    );
     let received = reply::Received {
         user: Some("1234"),
         connection: "0190",

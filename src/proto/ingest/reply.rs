@@ -138,20 +138,6 @@ pub fn write_received(out: &mut Vec<u8>, received: &Received<'_>) {
     out.extend_from_slice(b"}\n");
 }
 
-/// The last line of the answer to `POST /publish`: what became of the body's lines, which are all that were not
-/// blank.
-pub fn write_summary(out: &mut Vec<u8>, lines: u64, errors: u64) {
-    out.extend_from_slice(b"{\"ok\":");
-    out.extend_from_slice(if errors == 0 { b"true" } else { b"false" });
-    out.extend_from_slice(b",\"lines\":");
-    write_number(out, lines);
-    out.extend_from_slice(b",\"accepted\":");
-    write_number(out, lines.saturating_sub(errors));
-    out.extend_from_slice(b",\"errors\":");
-    write_number(out, errors);
-    out.extend_from_slice(b"}\n");
-}
-
 fn write_number(out: &mut Vec<u8>, number: u64) {
     // Writing into a vector cannot fail.
     let _ = write!(out, "{number}");
