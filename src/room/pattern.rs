@@ -58,9 +58,6 @@ pub struct RoomPatterns {
     rows: Vec<Row>,
 }
 
-/// The prefixes that are always there.
-pub const BUILT_IN: [&str; 7] = ["price", "trade", "orderbook", "chart", "user", "portfolio", "orders"];
-
 impl Default for RoomPatterns {
     fn default() -> RoomPatterns {
         let row =
