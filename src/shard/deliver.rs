@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crate::mailbox::{ToRouter, ToShard};
-use crate::proto::ws;
 use crate::room::publication::{Publication, Target};
 use crate::shard::client::NOBODY;
 use crate::shard::fanout::Delivery;
@@ -21,7 +20,7 @@ impl<N: Net> Shard<N> {
                 self.disconnect(&user, code, &reason, ticket, now);
             }
             ToShard::Presence { client, users } => {
-                self.session_input(client, crate::app::Input::Presence(&users), now);
+                self.session_input(client, crate::app::Input::Presence { users: &users, ack: None }, now);
             }
             ToShard::Unheard { client } => self.session_input(client, crate::app::Input::Unheard, now),
         }
@@ -75,11 +74,6 @@ impl<N: Net> Shard<N> {
     /// Sends the answer to the upgrade request, ahead of the first frames and in one write with them.
     pub(super) fn push_head(&mut self, slot: u32, response: &[u8]) {
         self.push_bytes(slot, |out| out.extend_from_slice(response), |start, end| Chunk::Head { start, end });
-    }
-
-    /// Sends one text frame to a client.
-    pub(super) fn push_text(&mut self, slot: u32, text: &[u8]) {
-        self.push_frames(slot, |out| ws::write_text(out, &[text]));
     }
 
     /// Sends frames to a client as they are.
