@@ -18,6 +18,8 @@ impl Session {
                 });
             }
             State::Market => context.out.reply(self.reply_to(context), "token_expired", |_| {}),
+            // Nobody asks it for tokens.
+            State::Echo(_) => {}
         }
         context.out.push(Output::Deadline);
     }

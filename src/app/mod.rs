@@ -5,6 +5,7 @@
 
 mod account;
 mod authenticate;
+mod echo;
 mod market;
 pub mod outputs;
 pub mod wire;
@@ -152,6 +153,8 @@ pub struct Session {
 enum State {
     Account(Option<Box<Labels>>),
     Market,
+    /// The payload of CONNECT.
+    Echo(Box<str>),
 }
 
 /// Who a new client is.
@@ -176,6 +179,13 @@ pub enum AppOpening {
     Account(Labels),
     /// `market`: the wire is native over `/feed`, else one of Socket.IO.
     Market(Wire),
+    /// The echo application of the conformance suites.
+    Echo {
+        /// One of Socket.IO.
+        wire: Wire,
+        /// The payload of CONNECT as it was written; empty: none.
+        auth: Box<str>,
+    },
 }
 
 impl Session {
@@ -188,6 +198,7 @@ impl Session {
         let (state, wire) = match opening.app {
             AppOpening::Account(labels) => (State::Account(labels.into_boxed()), Wire::Typed),
             AppOpening::Market(wire) => (State::Market, wire),
+            AppOpening::Echo { wire, auth } => (State::Echo(auth), wire),
         };
         Session {
             user: opening.user,
@@ -243,7 +254,7 @@ impl Session {
     pub fn labels(&self) -> Option<&Labels> {
         match &self.state {
             State::Account(labels) => labels.as_deref(),
-            State::Market => None,
+            State::Market | State::Echo(_) => None,
         }
     }
 
@@ -276,6 +287,7 @@ impl Session {
             other => match &self.state {
                 State::Account(_) => self.account_input(other, context),
                 State::Market => self.market_input(other, context),
+                State::Echo(auth) => self.echo_input(auth, other, context),
             },
         }
     }
@@ -285,6 +297,8 @@ impl Session {
             Ok(message) if message.is_object() => match &self.state {
                 State::Account(_) => self.account_message(message, context),
                 State::Market => self.market_message(message, context),
+                // Its clients send packets.
+                State::Echo(_) => {}
             },
             Ok(_) => self.malformed(context, "a message is a JSON object"),
             Err(error) => self.malformed(context, &error.to_string()),
@@ -333,6 +347,7 @@ impl Session {
                 account::write_error(self.reply_to(context), context, code, message, event, wait)
             }
             State::Market => market::write_error(self.reply_to(context), context, code, message, event, wait),
+            State::Echo(_) => self.echo_error(code, message, wait, context),
         }
     }
 

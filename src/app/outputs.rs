@@ -179,7 +179,7 @@ impl Outputs {
         self.push(Output::Reply(text));
     }
 
-    /// Writes bytes by hand, no frame, and returns their place.
+    /// Writes bytes as they are, frames or a backend's data, and returns their place.
     pub fn write(&mut self, fill: impl FnOnce(&mut Vec<u8>)) -> Text {
         let start = self.text.len();
         fill(&mut self.text);
