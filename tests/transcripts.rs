@@ -28,9 +28,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare::app::{AppOpening, AppSettings, Context, Input, Labels, Opening, Output, Outputs, Session};
-use fanfare::audience::App;
+use fanfare::audience::{App, Wire};
 use fanfare::auth::Verifier;
 use fanfare::proto::json::Parser;
+use fanfare::proto::ws;
 use fanfare::room::pattern::RoomPatterns;
 use fanfare::room::publication::ClientId;
 use fanfare::settings::{AuthSettings, Secret};
@@ -252,7 +253,7 @@ impl Bench {
         });
         let (app, opening) = match app {
             "account" => (App::Account, AppOpening::Account(Labels::default())),
-            _ => (App::Market, AppOpening::Market),
+            _ => (App::Market, AppOpening::Market(Wire::Native)),
         };
         let limits = UserLimits { connections: 0, connects: None };
         let user = match &identity {
@@ -271,6 +272,7 @@ impl Bench {
             verifier: &self.verifier,
             parser: &mut self.parser,
             out: &mut self.out,
+            ack: None,
         };
         session.handle(input, &mut context);
         let mut list = self.out.take();
@@ -285,14 +287,15 @@ impl Bench {
                     closing = Some(reason);
                     continue;
                 }
-                Output::Publish { .. } | Output::Deadline => continue,
-                Output::Presence(_) | Output::Forward { .. } => {
+                Output::Publish { confirmation, .. } => confirmation,
+                Output::Deadline => continue,
+                Output::Presence { .. } | Output::Forward { .. } => {
                     sent = None;
                     continue;
                 }
             };
-            let text = String::from_utf8(self.out.text(&text).to_vec()).unwrap();
-            sent.iter_mut().filter(|_| !text.is_empty()).for_each(|sent| sent.push(text.clone()));
+            let texts = payloads(self.out.text(&text));
+            sent.iter_mut().for_each(|sent| sent.extend(texts.clone()));
         }
         self.out.give_back(list);
         if let (Some(sent), Some(reason)) = (&mut sent, closing) {
@@ -301,6 +304,20 @@ impl Bench {
         }
         sent
     }
+}
+
+/// What whole WebSocket text frames say.
+fn payloads(mut frames: &[u8]) -> Vec<String> {
+    let mut texts = Vec::new();
+    while let Some(length) = ws::frame_length(frames) {
+        let header =
+            [2, 4, 10].into_iter().find(|header| ws::header_length(length - header) == *header).unwrap();
+        let (frame, rest) = frames.split_at(length);
+        texts.push(String::from_utf8(frame[header..].to_vec()).unwrap());
+        frames = rest;
+    }
+    assert!(frames.is_empty(), "half a frame");
+    texts
 }
 
 /// Holds a conversation with a session alone, as far as the first line that needs more. Returns how many lines.
@@ -315,7 +332,7 @@ fn with_a_session(file: &str, lines: &[Line]) -> usize {
             Step::Setting(_) => continue,
             Step::Connect { name, app, claims } if name == FIRST => {
                 let mut opened = bench.open(app, name, claims.as_ref());
-                sent.extend(bench.step(&mut opened, Input::Opened).unwrap());
+                sent.extend(bench.step(&mut opened, Input::Opened { offset: None }).unwrap());
                 session = Some(opened);
             }
             Step::Client(name, text) if name == FIRST => {

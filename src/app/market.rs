@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::app::outputs::Joining;
 use crate::app::wire::Object;
-use crate::app::{Context, Input, Output, Presence, Session, string, wait_ms};
+use crate::app::{Asked, Context, Input, Output, Presence, ReplyTo, Session, string, wait_ms};
 use crate::audience::{App, Wire};
 use crate::close::{CloseReason, ErrorCode};
 use crate::limits::{NAME_BYTES, PRESENCE_USERS};
@@ -25,9 +25,18 @@ type Refused = (ErrorCode, &'static str);
 impl Session {
     pub(super) fn market_input(&mut self, input: Input<'_>, context: &mut Context<'_>) {
         match input {
-            Input::Opened => self.welcome(context),
-            Input::Presence(users) => write_presence(context, users),
-            Input::Closing(reason) => write_closed(context, reason),
+            Input::Opened { offset } => self.welcome(offset, context),
+            Input::Event { args, is_binary, .. } => self.market_packet(args, is_binary, context),
+            Input::Presence { users, .. } => write_presence(self.reply_to(context), context, users),
+            Input::Delivered { count, .. } => {
+                let ack = format!("{{\"delivered\":{count}}}");
+                let ack = context.out.compose_ack(self.reply_to(context), ack.as_bytes());
+                context.out.push(Output::Reply(ack));
+            }
+            // Clients of Socket.IO are told by its own packets.
+            Input::Closing(reason) if self.wire == Wire::Native => {
+                write_closed(self.reply_to(context), context, reason);
+            }
             _ => {}
         }
     }
@@ -37,11 +46,34 @@ impl Session {
             let example = "a message has an \"event\", for example {\"event\":\"ping\",\"data\":{}}";
             return self.malformed(context, example);
         };
+        if self.allowed(context, Some(&event)) {
+            self.market_event(&event, message.get("data"), context);
+        }
+    }
+
+    /// A Socket.IO packet's array.
+    fn market_packet(&mut self, args: Raw<'_>, is_binary: bool, context: &mut Context<'_>) {
+        let mut args = args.items();
+        // Socket.IO allows numbers as names; none of the events here has one.
+        let event = args.next().and_then(|name| match name.is_number() {
+            true => Some(Cow::Borrowed(name.text())),
+            false => name.as_str(),
+        });
+        let Some(event) = event else {
+            return self.malformed(context, "an event has a name, for example [\"ping\",{}]");
+        };
         if !self.allowed(context, Some(&event)) {
             return;
         }
-        let data = message.get("data").filter(|data| data.is_object()).unwrap_or(Raw::EMPTY_OBJECT);
-        let done = match &*event {
+        if is_binary {
+            return self.invalid(context, "this server takes no binary data: send JSON", Some(&event));
+        }
+        self.market_event(&event, args.next(), context);
+    }
+
+    fn market_event(&mut self, event: &str, data: Option<Raw<'_>>, context: &mut Context<'_>) {
+        let data = data.filter(|data| data.is_object()).unwrap_or(Raw::EMPTY_OBJECT);
+        let done = match event {
             "join_room" => self.join_room(data, context),
             "leave_room" => self.leave_room(data, context),
             "subscribe" => self.subscribe(data, context),
@@ -70,7 +102,7 @@ impl Session {
             "direct_message" => self.direct_message(data, context),
             "presence" => self.presence(data, context),
             "ping" => {
-                write_pong(context, data);
+                write_pong(self.reply_to(context), context, data);
                 Ok(())
             }
             "authenticate" => {
@@ -80,15 +112,15 @@ impl Session {
             _ => Err((ErrorCode::InvalidMessage, "unknown event: see the list of client events")),
         };
         if let Err((code, message)) = done {
-            self.refuse(context, code, message, Some(&event), None);
+            self.refuse(context, code, message, Some(event), None);
         }
     }
 
     /// `connected`, then `authenticated` for those who are somebody.
-    fn welcome(&self, context: &mut Context<'_>) {
-        let (connection, now) = (self.connection, context.now);
-        context.out.reply(Wire::Native, now, "connected", |data| {
-            data.put("connectionId", connection.to_string())
+    fn welcome(&self, offset: Option<u64>, context: &mut Context<'_>) {
+        let now = context.now;
+        context.out.reply_with_offset(self.reply_to(context), "connected", offset, |data| {
+            data.put("connectionId", self.connection_id())
                 .put("timestamp", time::millis(now.unix_ms()))
                 .put("serverVersion", env!("CARGO_PKG_VERSION"));
         });
@@ -132,13 +164,13 @@ impl Session {
     ) -> Result<(), Refused> {
         let (name, row) = self.room(name, context)?;
         let policy = row.policy;
-        let confirmation = context.out.compose(Wire::Native, context.now, answer, |data| fill(&name, data));
+        let confirmation = context.out.compose(self.reply_to(context), answer, |data| fill(&name, data));
         context.out.push(match self.is_personal(&name) {
             true => Output::Personal { on: true, confirmation },
             false => Output::Join {
                 rooms: vec![Joining { room: RoomName::named(&name), policy }],
                 confirmation,
-                event,
+                asked: context.asked(event),
             },
         });
         Ok(())
@@ -164,7 +196,7 @@ impl Session {
             .patterns
             .typed(&name, self.own())
             .ok_or((ErrorCode::RoomNotFound, "no such room: check its name"))?;
-        let confirmation = context.out.compose(Wire::Native, context.now, "room_left", |data| {
+        let confirmation = context.out.compose(self.reply_to(context), "room_left", |data| {
             data.put("room", &*name);
         });
         self.leave(&name, confirmation, context);
@@ -194,14 +226,14 @@ impl Session {
                 kinds.push(kind);
             }
         }
-        let confirmation = context.out.compose(Wire::Native, context.now, "subscribed", |data| {
+        let confirmation = context.out.compose(self.reply_to(context), "subscribed", |data| {
             data.raw("types", types);
         });
         let rooms = kinds
             .into_iter()
             .map(|kind| Joining { room: kind.room(self.user.id()), policy: Policy::Every })
             .collect();
-        context.out.push(Output::Join { rooms, confirmation, event: "subscribe" });
+        context.out.push(Output::Join { rooms, confirmation, asked: context.asked("subscribe") });
         Ok(())
     }
 
@@ -246,7 +278,7 @@ impl Session {
         );
         let kind = string(data, "type").ok_or(KIND)?;
         let identifier = data.get("identifier");
-        let confirmation = context.out.compose(Wire::Native, context.now, "unsubscribed", |data| {
+        let confirmation = context.out.compose(self.reply_to(context), "unsubscribed", |data| {
             data.put("type", &*kind);
             if let Some(identifier) = identifier {
                 data.raw("identifier", identifier);
@@ -290,13 +322,12 @@ impl Session {
         }
         let (is_user, policy) = (row.prefix() == "user", row.policy);
         let now = context.now;
-        let text = context.out.write(|out| {
-            Object::write(out, |data| {
-                data.put("room", &*name)
-                    .put("from", own)
-                    .raw("message", message)
-                    .put("timestamp", time::millis(now.unix_ms()));
-            });
+        let mut object = Vec::new();
+        Object::write(&mut object, |data| {
+            data.put("room", &*name)
+                .put("from", own)
+                .raw("message", message)
+                .put("timestamp", time::millis(now.unix_ms()));
         });
         let publication = self.draft(
             match is_user {
@@ -309,10 +340,12 @@ impl Session {
             },
             policy,
             "\"room_message\"",
-            context.out.text(&text),
+            &object,
             now,
         );
-        context.out.push(Output::Publish { publication, event: "room_message" });
+        let confirmation = context.out.compose_ack(self.reply_to(context), &object);
+        let asked = context.asked("room_message");
+        context.out.push(Output::Publish { publication, asked, confirmation, counted: false });
         Ok(())
     }
 
@@ -325,14 +358,14 @@ impl Session {
             .get("message")
             .ok_or((ErrorCode::InvalidMessage, "data.message is missing: send something"))?;
         let now = context.now;
-        let text = context.out.write(|out| {
-            Object::write(out, |data| {
-                data.put("from", own).raw("message", message).put("timestamp", time::millis(now.unix_ms()));
-            });
+        let mut object = Vec::new();
+        Object::write(&mut object, |data| {
+            data.put("from", own).raw("message", message).put("timestamp", time::millis(now.unix_ms()));
         });
-        let data = context.out.text(&text);
-        let publication = self.draft(Target::User, &to, Policy::Every, "\"direct_message\"", data, now);
-        context.out.push(Output::Publish { publication, event: "direct_message" });
+        let publication = self.draft(Target::User, &to, Policy::Every, "\"direct_message\"", &object, now);
+        // The acknowledgement waits for the count.
+        let (asked, counted) = (context.asked("direct_message"), context.ack.is_some());
+        context.out.push(Output::Publish { publication, asked, confirmation: 0..0, counted });
         Ok(())
     }
 
@@ -382,8 +415,10 @@ impl Session {
             .iter()
             .map(|user| Joining { room: RoomName::presence(user), policy: Policy::Every })
             .collect();
-        context.out.push(Output::Join { rooms, confirmation: 0..0, event: "presence" });
-        context.out.push(Output::Presence(users));
+        // The answer comes even if there are too many rooms for the updates, so the acknowledgement is for the answer alone.
+        let asked = Asked { event: "presence", ack: None };
+        context.out.push(Output::Join { rooms, confirmation: 0..0, asked });
+        context.out.push(Output::Presence { users, ack: context.ack });
         Ok(())
     }
 }
@@ -400,9 +435,9 @@ fn is_user_id(id: &str) -> bool {
 }
 
 /// `pong {timestamp, serverTime}`: the client's timestamp as it was written, or the server's where there is none.
-fn write_pong(context: &mut Context<'_>, data: Raw<'_>) {
+fn write_pong(to: ReplyTo, context: &mut Context<'_>, data: Raw<'_>) {
     let now = time::millis(context.now.unix_ms());
-    context.out.reply(Wire::Native, context.now, "pong", |pong| {
+    context.out.reply(to, "pong", |pong| {
         match data.get("timestamp") {
             Some(timestamp) => pong.raw("timestamp", timestamp),
             None => pong.put("timestamp", &now),
@@ -411,8 +446,8 @@ fn write_pong(context: &mut Context<'_>, data: Raw<'_>) {
     });
 }
 
-fn write_presence(context: &mut Context<'_>, users: &[Presence]) {
-    context.out.reply(Wire::Native, context.now, "presence", |data| {
+fn write_presence(to: ReplyTo, context: &mut Context<'_>, users: &[Presence]) {
+    context.out.reply(to, "presence", |data| {
         data.list("users", users, |presence, user| {
             user.put("userId", &*presence.user).put("online", presence.online);
             if let Some(last_seen) = presence.last_seen {
@@ -423,9 +458,9 @@ fn write_presence(context: &mut Context<'_>, users: &[Presence]) {
 }
 
 /// `connection:closed {reason, code, timestamp}` before a close that the server starts.
-fn write_closed(context: &mut Context<'_>, reason: &CloseReason) {
+fn write_closed(to: ReplyTo, context: &mut Context<'_>, reason: &CloseReason) {
     let now = context.now;
-    context.out.reply(Wire::Native, now, "connection:closed", |data| {
+    context.out.reply(to, "connection:closed", |data| {
         data.put("reason", reason.label())
             .put("code", reason.code())
             .put("timestamp", time::millis(now.unix_ms()));
@@ -434,13 +469,14 @@ fn write_closed(context: &mut Context<'_>, reason: &CloseReason) {
 
 /// `error {code, message, event?, retry_after_ms?}`
 pub(super) fn write_error(
+    to: ReplyTo,
     context: &mut Context<'_>,
     code: ErrorCode,
     message: &str,
     event: Option<&str>,
     wait: Option<Duration>,
 ) {
-    context.out.reply(Wire::Native, context.now, "error", |error| {
+    context.out.reply_error(to, "error", |error| {
         error.put("code", code.as_str()).put("message", message);
         if let Some(event) = event {
             error.put("event", event);

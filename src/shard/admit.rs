@@ -8,7 +8,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::app::{AppOpening, Input, Labels, Opening, Session};
-use crate::audience::{App, TransportKind};
+use crate::audience::{App, TransportKind, Wire};
 use crate::auth::{AuthError, Identity};
 use crate::close::ErrorCode;
 use crate::mailbox::ToRouter;
@@ -114,7 +114,7 @@ impl<N: Net> Shard<N> {
         let user = self.count_user(app, identity.as_ref(), now)?;
         let app = match app {
             App::Account => AppOpening::Account(labels),
-            _ => AppOpening::Market,
+            _ => AppOpening::Market(Wire::Native),
         };
         Ok(Admitted { upgrade, opening: NewClient { user, identity, app } })
     }
@@ -221,7 +221,7 @@ impl<N: Net> Shard<N> {
         // Goes out at the end of the turn, after the router has been told of the user: what is published once the client
         // knows that it is connected reaches it.
         self.push_head(slot, response);
-        self.input(slot, Input::Opened, now);
+        self.input(slot, Input::Opened { offset: None }, now);
         self.arm(key, now);
     }
 }

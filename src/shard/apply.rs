@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::app::outputs::{Joining, Text};
-use crate::app::{Context, Input, Output};
+use crate::app::{Asked, Context, Input, Output};
 use crate::mailbox::{Forward, ToRouter};
 use crate::metrics::LimitKind;
 use crate::room::latest::Latest;
@@ -36,6 +36,7 @@ impl<N: Net> Shard<N> {
             verifier: &self.settings.verifier,
             parser: &mut self.parser,
             out: &mut self.outputs,
+            ack: None,
         };
         client.session.handle(input, &mut context);
         let metrics = &self.metrics;
@@ -53,7 +54,7 @@ impl<N: Net> Shard<N> {
     fn apply(&mut self, slot: u32, output: Output, now: Now) {
         match output {
             Output::Reply(text) => self.reply(slot, &text),
-            Output::Join { rooms, confirmation, event } => self.join(slot, &rooms, &confirmation, event, now),
+            Output::Join { rooms, confirmation, asked } => self.join(slot, &rooms, &confirmation, asked, now),
             Output::Leave { room, confirmation } => self.leave(slot, &room, &confirmation),
             Output::Personal { on, confirmation } => {
                 if let Some(client) = self.clients.get_mut(slot) {
@@ -61,8 +62,10 @@ impl<N: Net> Shard<N> {
                 }
                 self.reply(slot, &confirmation);
             }
-            Output::Publish { publication, event } => self.publish(slot, publication, event, now),
-            Output::Presence(users) => {
+            Output::Publish { publication, asked, confirmation, .. } => {
+                self.publish(slot, publication, asked, &confirmation, now);
+            }
+            Output::Presence { users, .. } => {
                 if let Some(client) = self.clients.get(slot).map(|client| client.session.client()) {
                     self.outgoing.push(ToRouter::Presence { client, users });
                 }
@@ -82,11 +85,11 @@ impl<N: Net> Shard<N> {
             return;
         }
         let outputs = std::mem::take(&mut self.outputs);
-        self.push_text(slot, outputs.text(text));
+        self.push_frames(slot, |out| out.extend_from_slice(outputs.text(text)));
         self.outputs = outputs;
     }
 
-    fn join(&mut self, slot: u32, rooms: &[Joining], confirmation: &Text, event: &'static str, now: Now) {
+    fn join(&mut self, slot: u32, rooms: &[Joining], confirmation: &Text, asked: Asked, now: Now) {
         let Some(client) = self.clients.get_mut(slot) else { return };
         let limit = self.settings.limits.rooms_per_connection;
         // The first membership is that of everyone.
@@ -97,7 +100,7 @@ impl<N: Net> Shard<N> {
         let new = rooms.iter().filter(is_new).count();
         if new > 0 && client.memberships.len() - 1 + client.joining as usize + new > limit {
             self.metrics.rate_limited[LimitKind::Rooms as usize].add(1);
-            return self.input(slot, Input::TooManyRooms { event }, now);
+            return self.input(slot, Input::TooManyRooms(asked), now);
         }
         let id = client.session.client();
         // The router answers joins in the order they were asked for, so the confirmation waits for the last of them.
@@ -161,7 +164,7 @@ impl<N: Net> Shard<N> {
                 }
             };
             if let Some(confirmation) = wish.confirmation {
-                self.push_text(client, &confirmation);
+                self.push_frames(client, |out| out.extend_from_slice(&confirmation));
             }
             if is_new {
                 self.send_latest(slot, client);
@@ -234,7 +237,7 @@ impl<N: Net> Shard<N> {
         };
         if let Some(RoomState::Joining { waiting, .. }) = self.rooms.get_mut(room).map(|room| &mut room.state)
         {
-            let text = Some(self.outputs.text(confirmation).into());
+            let text = (!confirmation.is_empty()).then(|| self.outputs.text(confirmation).into());
             waiting.push(Waiting { client: id, join: false, confirmation: text });
             return;
         }
@@ -243,15 +246,16 @@ impl<N: Net> Shard<N> {
         self.reply(slot, confirmation);
     }
 
-    fn publish(&mut self, slot: u32, publication: Publication, event: &'static str, now: Now) {
+    fn publish(&mut self, slot: u32, publication: Publication, asked: Asked, confirmation: &Text, now: Now) {
         match self.data_room {
             0 => {
                 self.metrics.rate_limited[LimitKind::Publish as usize].add(1);
-                self.input(slot, Input::Busy { event }, now);
+                self.input(slot, Input::Busy(asked), now);
             }
             _ => {
                 self.data_room -= 1;
                 self.outgoing.push(ToRouter::Publish(Box::new(publication)));
+                self.reply(slot, confirmation);
             }
         }
     }
@@ -260,7 +264,7 @@ impl<N: Net> Shard<N> {
         let Some(client) = self.clients.get(slot) else { return };
         if self.data_room == 0 {
             self.metrics.rate_limited[LimitKind::Publish as usize].add(1);
-            return self.input(slot, Input::Busy { event: "message" }, now);
+            return self.input(slot, Input::Busy(Asked { event: "message", ack: None }), now);
         }
         self.data_room -= 1;
         self.outgoing.push(ToRouter::Forward(Box::new(Forward {
