@@ -356,7 +356,7 @@ impl Session {
             app: Some(App::Market),
             policy,
             ts: None,
-            except: Some(self.client),
+            except: Some(self.connection),
         };
         Publication::new(&draft, received)
     }

@@ -64,7 +64,7 @@ impl<N: Net> Shard<N> {
             Output::Publish { publication, event } => self.publish(slot, publication, event, now),
             Output::Presence(users) => {
                 if let Some(client) = self.clients.get(slot).map(|client| client.session.client()) {
-                    self.outgoing.push(ToRouter::Presence { client, users });
+                    self.outgoing.push(ToRouter::Presence { client, users, ack: None });
                 }
             }
             Output::Forward { event, data } => self.forward(slot, event, &data, now),
@@ -251,7 +251,7 @@ impl<N: Net> Shard<N> {
             }
             _ => {
                 self.data_room -= 1;
-                self.outgoing.push(ToRouter::Publish(Box::new(publication)));
+                self.outgoing.push(ToRouter::Publish { publication: Box::new(publication), counted: None });
             }
         }
     }

@@ -16,14 +16,16 @@ impl<N: Net> Shard<N> {
     pub fn deliver(&mut self, message: ToShard, now: Now) {
         match message {
             ToShard::Event { publication, room, also } => self.event(publication, room, also),
-            ToShard::Joined { room, newest } => self.joined(&room, newest),
+            ToShard::Joined { room, newest, .. } => self.joined(&room, newest),
             ToShard::Disconnect { user, code, reason, ticket } => {
                 self.disconnect(&user, code, &reason, ticket, now);
             }
-            ToShard::Presence { client, users } => {
+            ToShard::Presence { client, users, .. } => {
                 self.session_input(client, crate::app::Input::Presence(&users), now);
             }
             ToShard::Unheard { client } => self.session_input(client, crate::app::Input::Unheard, now),
+            // Answers to what this shard does not ask.
+            ToShard::Restored { .. } | ToShard::Missed { .. } | ToShard::Delivered { .. } => {}
         }
     }
 

@@ -406,7 +406,7 @@ fn to_client(
     stamp: u32,
     frames: &mut Frames,
 ) -> u32 {
-    let is_excepted = publication.except.is_some_and(|except| client.session.client() == except);
+    let is_excepted = publication.except.is_some_and(|except| client.session.connection() == except);
     if is_excepted
         || publication.app.is_some_and(|app| client.wire.app() != app)
         || std::mem::replace(&mut client.stamp, stamp) == stamp
