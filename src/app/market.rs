@@ -389,7 +389,7 @@ impl Session {
             app: Some(App::Market),
             policy,
             ts: None,
-            except: Some(self.client),
+            except: Some(self.connection),
         };
         Publication::new(&draft, received)
     }

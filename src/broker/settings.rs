@@ -68,6 +68,7 @@ pub(super) fn shard_settings(
     config: &Config,
     patterns: &RoomPatterns,
     verifier: Arc<Verifier>,
+    shards: usize,
     tls: Option<TlsConfig>,
 ) -> ShardSettings {
     ShardSettings {
@@ -85,6 +86,9 @@ pub(super) fn shard_settings(
         ping_interval: config.liveness.ping_interval,
         pong_timeout: config.liveness.pong_timeout,
         tls,
+        socketio: config.socketio.clone(),
+        shards,
+        echo: false,
     }
 }
 

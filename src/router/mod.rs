@@ -287,7 +287,7 @@ impl Router {
                     Some(known) if policy == Policy::Latest => known.latest.events().to_vec(),
                     _ => Vec::new(),
                 };
-                post.post(shard, ToShard::Joined { room, newest });
+                post.post(shard, ToShard::Joined { room, newest, sequence: self.sequence });
             }
             ToRouter::Leave { shard, room } => {
                 if let Some(key) = self.rooms.find(room.hash(), room.as_str()) {
@@ -300,9 +300,9 @@ impl Router {
                 }
             }
             ToRouter::UserDown { shard, user } => self.presences.down(&user, shard, now),
-            ToRouter::Presence { client, users } => {
+            ToRouter::Presence { client, users, ack } => {
                 let users = users.iter().map(|user| self.presences.of(user)).collect();
-                post.post(client.shard, ToShard::Presence { client, users });
+                post.post(client.shard, ToShard::Presence { client, users, ack });
             }
             ToRouter::Count { ticket, count } => {
                 let key = publisher_of(ticket);
@@ -311,7 +311,16 @@ impl Router {
                     self.send(key);
                 }
             }
-            ToRouter::Publish(publication) => self.publish_from_client(*publication, post),
+            // Nothing is kept yet, so nothing can be recovered.
+            ToRouter::Keep { .. } | ToRouter::Unkeep { .. } | ToRouter::Save(_) => {}
+            ToRouter::Restore { client, .. } => {
+                post.post(client.shard, ToShard::Restored { client, saved: None, sequence: self.sequence });
+            }
+            ToRouter::Missed(query) => {
+                let client = query.client;
+                post.post(client.shard, ToShard::Missed { client, events: None, sequence: self.sequence });
+            }
+            ToRouter::Publish { publication, .. } => self.publish_from_client(*publication, post),
             ToRouter::Forward(forward) => self.forward(&forward, post),
         }
     }

@@ -12,6 +12,7 @@ use crate::room::name::RoomName;
 use crate::room::pattern::Policy;
 use crate::room::publication::{ClientId, Publication};
 use crate::shard::client::Client;
+use crate::shard::line::{LineKey, Place, Way};
 use crate::shard::rooms::{LocalRoom, LocalRooms, RoomState, Waiting};
 use crate::shard::{Net, Shard};
 use crate::time::Now;
@@ -27,7 +28,7 @@ impl<N: Net> Shard<N> {
     /// Hands an input to a session and carries out what comes of it.
     pub(super) fn input(&mut self, slot: u32, input: Input<'_>, now: Now) {
         let Some(client) = self.clients.get_mut(slot) else { return };
-        if client.closing.is_some() {
+        if client.is_closing() {
             return;
         }
         let mut context = Context {
@@ -72,8 +73,10 @@ impl<N: Net> Shard<N> {
             }
             Output::Forward { event, data } => self.forward(slot, event, &data, now),
             Output::Deadline => {
-                if let Some(conn) = self.clients.get(slot).map(|client| client.conn) {
-                    self.arm(conn, now);
+                match self.clients.get(slot).map(|client| &client.way) {
+                    Some(Way::Own(line)) => self.arm(line.conn, now),
+                    Some(Way::Engine(engine)) => self.arm_engine(*engine, now),
+                    None => {}
                 }
             }
             Output::Close(reason) => self.close(slot, reason, now),
@@ -152,7 +155,7 @@ impl<N: Net> Shard<N> {
                 continue;
             };
             client.joining -= u32::from(wish.join);
-            if client.closing.is_some() {
+            if client.is_closing() {
                 continue;
             }
             let client = wish.client.slot;
@@ -180,7 +183,7 @@ impl<N: Net> Shard<N> {
         let is_for = |event: &&Arc<Publication>| event.app.is_none_or(|only| only == app);
         let events: Vec<_> = room.latest.events().iter().filter(is_for).cloned().collect();
         if !events.is_empty() {
-            self.push_events(client, &events);
+            self.push_newest(client, &events);
         }
     }
 
@@ -195,6 +198,10 @@ impl<N: Net> Shard<N> {
         }
         let position = local.members.insert(client.wire, slot);
         client.memberships.push(Membership { room, position });
+        if let Some(recovery) = &mut client.recovery {
+            recovery.since.push((room, self.sequence));
+            local.keep(self.id, &mut self.outgoing);
+        }
         if local.name.is_public() {
             self.metrics.subscriptions.add(1);
         }
@@ -209,24 +216,49 @@ impl<N: Net> Shard<N> {
             return;
         };
         let membership = client.memberships.swap_remove(index);
-        let wire = client.wire;
-        client.has_left = true;
-        let Some(local) = self.rooms.get(room) else { return };
-        if let Some(backlog) = &mut client.backlog {
-            let left = local.name.hash();
-            let memberships = &client.memberships;
-            let rooms = &self.rooms;
-            backlog.retain_marks(|event| {
-                event.name_hash() != left && event.also != left || is_member(memberships, rooms, event)
-            });
+        let (wire, key) = (client.wire, client.line_key(slot));
+        let is_kept = client.recovery.as_mut().map(|recovery| recovery.since.retain(|(of, _)| *of != room)).is_some();
+        if let Some(line) = key.find(&mut self.clients, &mut self.engines) {
+            line.has_left = true;
         }
+        let left = self.rooms.get(room).map(|local| local.name.hash());
+        self.retain_marks(key, left);
         let Some(local) = self.rooms.get_mut(room) else { return };
+        if is_kept {
+            local.unkeep(self.id, &mut self.outgoing);
+        }
         if local.name.is_public() {
             self.metrics.subscriptions.sub(1);
         }
         let moved = local.members.remove(wire, membership.position);
         if let Some(moved) = moved.and_then(|moved| self.clients.get_mut(moved)) {
             move_membership(moved, room, membership.position);
+        }
+    }
+
+    /// Forgets the newest values of rooms that nobody on the line is in any more; `left`: of that room only.
+    pub(super) fn retain_marks(&mut self, key: LineKey, left: Option<u64>) {
+        let is_concerned =
+            |event: &Publication| left.is_none_or(|left| [event.name_hash(), event.also].contains(&left));
+        let rooms = &self.rooms;
+        match key.place() {
+            Place::Client(slot) => {
+                let Some(client) = self.clients.get_mut(slot) else { return };
+                let Way::Own(line) = &mut client.way else { return };
+                let Some(backlog) = &mut line.backlog else { return };
+                let memberships = &client.memberships;
+                backlog.retain_marks(|event| !is_concerned(event) || is_member(memberships, rooms, event));
+            }
+            Place::Engine(engine) => {
+                let Some(session) = self.engines.get_mut(engine) else { return };
+                let Some(backlog) = &mut session.line.backlog else { return };
+                let (clients, namespaces) = (&self.clients, &session.namespaces);
+                let is_in = |event: &Publication| {
+                    let mut clients = namespaces.iter().filter_map(|(_, client)| clients.get(*client));
+                    clients.any(|client| is_member(&client.memberships, rooms, event))
+                };
+                backlog.retain_marks(|event| !is_concerned(event) || is_in(event));
+            }
         }
     }
 
@@ -246,18 +278,24 @@ impl<N: Net> Shard<N> {
         self.reply(slot, confirmation);
     }
 
-    fn publish(&mut self, slot: u32, publication: Publication, asked: Asked, confirmation: &Text, now: Now) {
-        match self.data_room {
-            0 => {
-                self.metrics.rate_limited[LimitKind::Publish as usize].add(1);
-                self.input(slot, Input::Busy(asked), now);
-            }
-            _ => {
-                self.data_room -= 1;
-                self.outgoing.push(ToRouter::Publish(Box::new(publication)));
-                self.reply(slot, confirmation);
-            }
+    fn publish(
+        &mut self,
+        slot: u32,
+        publication: Publication,
+        asked: Asked,
+        counted: bool,
+        confirmation: &Text,
+        now: Now,
+    ) {
+        if self.data_room == 0 {
+            self.metrics.rate_limited[LimitKind::Publish as usize].add(1);
+            return self.input(slot, Input::Busy(asked), now);
         }
+        self.data_room -= 1;
+        let Some(client) = self.clients.get(slot).map(|client| client.session.client()) else { return };
+        let counted = asked.ack.filter(|_| counted).map(|ack| (client, ack));
+        self.outgoing.push(ToRouter::Publish { publication: Box::new(publication), counted });
+        self.reply(slot, confirmation);
     }
 
     fn forward(&mut self, slot: u32, event: Box<str>, data: &Text, now: Now) {

@@ -253,6 +253,11 @@ impl Backlog {
         }
     }
 
+    /// Whether newest values are kept back.
+    pub fn has_marks(&self) -> bool {
+        !self.stale.is_empty()
+    }
+
     /// Keeps only the marks of what the client is still a member of.
     pub fn retain_marks(&mut self, mut is_kept: impl FnMut(&Publication) -> bool) {
         self.stale.retain(|event| is_kept(event));
@@ -327,6 +332,30 @@ impl Backlog {
                 break;
             }
         }
+    }
+
+    /// Hands over whole frames from the front of the queue, at least one, as many as fit in `most` bytes. Returns their bytes,
+    /// to be given to [`advance`](Backlog::advance). For lines whose frames never go out in part.
+    pub fn gather_frames(&self, most: usize, mut take: impl FnMut(&[u8])) -> usize {
+        let mut taken = 0;
+        for held in &self.queue {
+            let bytes = &held.bytes[held.start..held.end];
+            let mut end = 0;
+            while let Some(length) = ws::frame_length(&bytes[end..])
+                && end < bytes.len()
+                && (taken + end == 0 || taken + end + length <= most)
+            {
+                end = (end + length).min(bytes.len());
+            }
+            if end > 0 {
+                take(&bytes[..end]);
+            }
+            taken += end;
+            if end < bytes.len() {
+                break;
+            }
+        }
+        taken
     }
 
     /// `written` bytes of the queue went out. Newest values that did not are marks again: something newer may come,

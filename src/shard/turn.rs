@@ -46,6 +46,8 @@ pub enum Command<S> {
         /// Where to.
         reply: Sender<Vec<(String, u64)>>,
     },
+    /// A connection that another shard has read a request from that is for a session of this one.
+    HandOver(Box<HandedOver<S>>),
     /// Take a new configuration.
     Reload(Arc<ShardSettings>),
     /// Close all clients, spread over this time.
@@ -72,6 +74,7 @@ impl<N: Net> Shard<N> {
             Command::TopRooms { limit, reply } => {
                 let _ = reply.send(self.top_rooms(limit));
             }
+            Command::HandOver(handed) => self.take_over_conn(*handed, now),
             Command::Reload(settings) => {
                 self.fanout.set_outbox_limit(settings.limits.outbox);
                 self.settings = settings;
@@ -100,6 +103,7 @@ impl<N: Net> Shard<N> {
             is_ready: false,
             peer_closed: false,
             is_surplus,
+            was_answered: false,
         });
         let registered = match self.conns.get_mut(key) {
             Some(conn) => self.net.register(conn.transport.stream_mut(), key),

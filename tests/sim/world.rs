@@ -516,7 +516,7 @@ impl World {
 
     /// What a client publishes takes its place in the router's order now.
     fn note_client_event(&mut self, message: &ToRouter) {
-        if let ToRouter::Publish(publication) = message {
+        if let ToRouter::Publish { publication, .. } = message {
             let number = number(publication).expect("clients number what they publish");
             let published = self.said.remove(&number).expect("a client has said this once");
             self.published.push(published);

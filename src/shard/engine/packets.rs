@@ -12,15 +12,6 @@ use crate::shard::wheel::Tick;
 use crate::shard::{Net, Shard, wheel};
 use crate::time::Now;
 
-impl Engine {
-    /// Something has come: the client is alive. An unanswered ping stays unanswered, but its time begins anew.
-    pub(super) fn received(&mut self, tick: Tick) {
-        if self.ping_sent != 0 {
-            self.ping_sent = tick.max(1);
-        }
-    }
-}
-
 impl<N: Net> Shard<N> {
     /// A message on a WebSocket of the session's. False if the connection is closing, or gone.
     pub(in crate::shard) fn engine_message(
@@ -179,7 +170,7 @@ impl<N: Net> Shard<N> {
             return self.forget_engine(engine, now);
         }
         if session.connect_by != 0 && session.connect_by <= tick {
-            return self.end_engine(engine, CloseReason::ConnectTimeout, now);
+            return self.end_engine(engine, CloseReason::HandshakeTimeout, now);
         }
         for client in session.clients() {
             if self.clients.get(client).is_some_and(|client| self.token_deadline(client, now) <= tick) {

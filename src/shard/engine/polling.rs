@@ -158,7 +158,6 @@ impl<N: Net> Shard<N> {
             return self.plain(key, 400, "", &Reply { keep: false, ..reply.clone() }, now);
         }
         *posting = NO_CONN;
-        session.received(wheel::tick(now.mono));
         let is_binary = request.header("content-type") == Some("application/octet-stream");
         let text = str::from_utf8(body).ok().filter(|_| !is_binary);
         let is_taken = text.is_some_and(|text| self.take_payload(engine, text, now));
