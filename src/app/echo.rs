@@ -42,7 +42,7 @@ impl Session {
         }
     }
 
-    fn echo_event(&self, args: Raw<'_>, attachments: Option<&[Vec<u8>]>, context: &mut Context<'_>) {
+    fn echo_event(&self, args: Raw<'_>, attachments: Option<&[Box<[u8]>]>, context: &mut Context<'_>) {
         let mut args = Arguments::of(args);
         let Some(event) = args.next_text() else { return };
         match (&*event, context.ack) {
@@ -63,7 +63,7 @@ impl Session {
         }
     }
 
-    fn echo(&self, kind: Kind, attachments: Option<&[Vec<u8>]>, parts: &[&[u8]], context: &mut Context<'_>) {
+    fn echo(&self, kind: Kind, attachments: Option<&[Box<[u8]>]>, parts: &[&[u8]], context: &mut Context<'_>) {
         let text = context.out.write(|out| {
             socketio::write_packet(out, self.wire, kind, attachments.map(<[_]>::len), parts);
             for attachment in attachments.unwrap_or_default() {

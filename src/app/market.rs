@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use crate::app::outputs::Joining;
 use crate::app::wire::Object;
-use crate::app::{Asked, Context, Input, Output, Presence, ReplyTo, Session, string, wait_ms};
+use crate::app::{Asked, Context, Input, Output, Presence, ReplyTo, Session, State, string, wait_ms};
 use crate::audience::{App, Wire};
 use crate::close::{CloseReason, ErrorCode};
 use crate::limits::{NAME_BYTES, PRESENCE_USERS};
 use crate::proto::json::Raw;
 use crate::room::name::RoomName;
-use crate::room::pattern::{Policy, Row};
+use crate::room::pattern::{Policy, RoomPatterns, Row};
 use crate::room::publication::{Draft, EventType, Publication, Target};
 use crate::time;
 
@@ -139,9 +139,24 @@ impl Session {
         name: &'n str,
         context: &'r Context<'_>,
     ) -> Result<(Cow<'n, str>, &'r Row), Refused> {
-        let (name, row) = context
-            .settings
-            .patterns
+        self.permitted(name, &context.settings.patterns)
+    }
+
+    /// Whether the client may be in a room that it was in before.
+    pub fn may_be_in(&self, name: &str, patterns: &RoomPatterns) -> bool {
+        match self.state {
+            State::Market => self.permitted(name, patterns).is_ok(),
+            State::Account(_) => false,
+            State::Echo(_) => true,
+        }
+    }
+
+    fn permitted<'n, 'r>(
+        &self,
+        name: &'n str,
+        patterns: &'r RoomPatterns,
+    ) -> Result<(Cow<'n, str>, &'r Row), Refused> {
+        let (name, row) = patterns
             .typed(name, self.own())
             .ok_or((ErrorCode::RoomNotFound, "no such room: check its name"))?;
         let granted = || self.details.as_ref().is_some_and(|details| details.may_join(&name));

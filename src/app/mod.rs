@@ -82,7 +82,7 @@ pub enum Input<'a> {
         /// Whether it is a BINARY_EVENT.
         is_binary: bool,
         /// Its attachments, in order.
-        attachments: &'a [Vec<u8>],
+        attachments: &'a [Box<[u8]>],
         /// The id of the acknowledgement that it asks for.
         ack: Option<u64>,
     },
@@ -258,6 +258,11 @@ impl Session {
         }
     }
 
+    /// Goes on as the client that had this public id, and came back.
+    pub fn take_over(&mut self, connection: Uuid) {
+        self.connection = connection;
+    }
+
     /// When [`Input::TokenOver`] is due, Unix ms.
     pub fn token_deadline(&self, grace: Duration) -> u64 {
         let grace = if self.in_grace { grace.as_millis() as u64 } else { 0 };
@@ -358,7 +363,7 @@ impl Session {
 }
 
 /// A time to wait as `retry_after_ms` says it: rounded up, so that who waits that long is let through.
-fn wait_ms(wait: Duration) -> u64 {
+pub fn wait_ms(wait: Duration) -> u64 {
     wait.as_nanos().div_ceil(1_000_000).max(1) as u64
 }
 

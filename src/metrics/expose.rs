@@ -180,6 +180,24 @@ fn delivery(text: &mut Text, shards: &[Arc<ShardMetrics>]) {
         total(shards, |shard| &shard.slow_consumers),
     );
     text.single(
+        "fanfare_engineio_sessions",
+        Kind::Gauge,
+        "Open Engine.IO sessions, polling or not.",
+        total(shards, |shard| &shard.engines),
+    );
+    text.single(
+        "fanfare_engineio_upgrades_total",
+        Kind::Counter,
+        "Engine.IO sessions that went from polling to a WebSocket.",
+        total(shards, |shard| &shard.upgrades),
+    );
+    text.single(
+        "fanfare_connections_recovered_total",
+        Kind::Counter,
+        "Clients that came back and were given all they had missed.",
+        total(shards, |shard| &shard.recovered),
+    );
+    text.single(
         "fanfare_outbox_bytes",
         Kind::Gauge,
         "Bytes held up for clients whose sockets are full.",

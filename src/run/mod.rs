@@ -62,6 +62,10 @@ impl Net for MioNet {
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.registry.register(stream, Token(key as usize), interest)
     }
+
+    fn deregister(&mut self, stream: &mut TcpStream) -> io::Result<()> {
+        self.registry.deregister(stream)
+    }
 }
 
 /// Wakes a loop, once for all that has come since it last looked.

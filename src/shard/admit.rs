@@ -8,7 +8,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::app::{AppOpening, Input, Labels, Opening, Session};
-use crate::audience::{App, TransportKind, Wire};
+use crate::audience::{App, Wire};
 use crate::auth::{AuthError, Identity};
 use crate::close::ErrorCode;
 use crate::mailbox::ToRouter;

@@ -63,12 +63,12 @@ impl<N: Net> Shard<N> {
                 }
                 self.reply(slot, &confirmation);
             }
-            Output::Publish { publication, asked, confirmation, .. } => {
-                self.publish(slot, publication, asked, &confirmation, now);
+            Output::Publish { publication, asked, counted, confirmation } => {
+                self.publish(slot, publication, asked, counted, &confirmation, now);
             }
-            Output::Presence { users, .. } => {
+            Output::Presence { users, ack } => {
                 if let Some(client) = self.clients.get(slot).map(|client| client.session.client()) {
-                    self.outgoing.push(ToRouter::Presence { client, users });
+                    self.outgoing.push(ToRouter::Presence { client, users, ack });
                 }
             }
             Output::Forward { event, data } => self.forward(slot, event, &data, now),

@@ -181,7 +181,7 @@ impl<N: Net> Shard<N> {
     }
 
     /// The router is to keep the history of what is published to the client's user.
-    fn keep_users_own(&mut self, slot: u32) {
+    pub(super) fn keep_users_own(&mut self, slot: u32) {
         let Some(client) = self.clients.get(slot) else { return };
         let user = client.session.user();
         if !user.is_anonymous() {

@@ -17,12 +17,12 @@ use crate::mailbox::ToRouter;
 use crate::metrics::latency::Latencies;
 use crate::shard::conn::{Conn, Phase};
 use crate::shard::wheel;
-use crate::shard::{Net, Shard, ShardSettings};
+use crate::shard::{HandedOver, Net, Shard, ShardSettings};
 use crate::time::Now;
-use crate::transport::Transport;
+use crate::transport::{Stream, Transport};
 
 /// What a shard is told by the other threads.
-pub enum Command<S> {
+pub enum Command<S: Stream> {
     /// A new connection.
     Accept {
         /// Its socket.

@@ -128,9 +128,10 @@ impl Engine {
 /// Sixteen random bytes.
 pub(super) fn random_bytes() -> [u8; 16] {
     let mut bytes = [0; 16];
-    // The operating system's generator fails only where there is none; then two version 4 UUIDs' worth is out of reach too.
-    if getrandom::fill(&mut bytes).is_err() {
-        bytes = uuid::Uuid::new_v4().into_bytes();
+    // Fails only on a system without a generator, where nothing here is safe.
+    if let Err(error) = getrandom::fill(&mut bytes) {
+        tracing::error!(%error, "the system has no random numbers, the process ends");
+        std::process::exit(1);
     }
     bytes
 }

@@ -13,9 +13,10 @@ use crate::limits::ATTACHMENTS;
 use crate::mailbox::{Pid, ToRouter};
 use crate::proto::json::Raw;
 use crate::proto::socketio::{self, Assembly, Kind, Packet};
+use crate::room::name::RoomName;
 use crate::room::publication::ClientId;
 use crate::shard::admit::{NewClient, Refusal};
-use crate::shard::engine::{random_bytes, wheel};
+use crate::shard::engine::random_bytes;
 use crate::shard::line::Way;
 use crate::shard::recovery::Recovery;
 use crate::shard::rooms::EVERYONE;
@@ -242,7 +243,7 @@ impl<N: Net> Shard<N> {
             let pid = connecting.auth.and_then(|auth| auth.get("pid")).and_then(Raw::as_str);
             let pid = pid.and_then(|pid| parse_pid(&pid));
             self.keep_users_own(slot);
-            self.keep_everyone();
+            self.outgoing.push(ToRouter::Keep { shard: self.id, room: RoomName::everyone() });
             self.outgoing.push(ToRouter::Restore { client: id, pid });
         } else {
             self.add_member(EVERYONE, slot);
@@ -250,7 +251,6 @@ impl<N: Net> Shard<N> {
             self.input(slot, Input::Opened { offset: None }, now);
         }
         self.arm_engine(engine, now);
-        let _ = wheel::tick(now.mono);
     }
 
     /// Answers CONNECT.
