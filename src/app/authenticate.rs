@@ -1,6 +1,5 @@
 //! A token on a live connection: its end, the grace after it, and a new one (`spec/auth.md`).
 
-use crate::app::wire::Object;
 use crate::app::{Context, Output, ReplyTo, Session, State};
 use crate::auth::AuthError;
 use crate::close::{CloseReason, ErrorCode};
@@ -45,11 +44,10 @@ impl Session {
     fn auth_error(&self, context: &mut Context<'_>, code: ErrorCode, message: &str) {
         context.out.count_error(code);
         let to = self.reply_to(context);
-        // The acknowledgement has the form of all errors.
-        let event = |error: &mut Object<'_>| {
+        context.out.reply(ReplyTo { ack: None, ..to }, "auth_error", |error| {
             error.put("error", message).put("code", code.as_str());
-        };
-        context.out.reply(ReplyTo { ack: None, ..to }, "auth_error", event);
+        });
+        // The acknowledgement has the form of all errors.
         let ack = context.out.compose_ack_error(to, |error| {
             error.put("code", code.as_str()).put("message", message);
         });

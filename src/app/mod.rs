@@ -371,3 +371,6 @@ pub fn wait_ms(wait: Duration) -> u64 {
 fn string<'a>(object: Raw<'a>, key: &str) -> Option<std::borrow::Cow<'a, str>> {
     object.get(key).and_then(Raw::as_str)
 }
+
+#[cfg(test)]
+mod tests;

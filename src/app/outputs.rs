@@ -40,7 +40,7 @@ pub struct Joining {
 /// One effect.
 #[derive(Debug)]
 pub enum Output {
-    /// Send these frames.
+    /// Send these frames; empty: nothing.
     Reply(Text),
     /// Join the rooms; send the confirmation when all are joined, then the newest events of each.
     Join {
@@ -55,14 +55,14 @@ pub enum Output {
     Leave {
         /// The room; it need not have been joined.
         room: RoomName,
-        /// Sent once left.
+        /// Sent once left; empty: nothing.
         confirmation: Text,
     },
     /// Whether what is published to the user reaches this client, then send the confirmation.
     Personal {
         /// From now on.
         on: bool,
-        /// Sent then.
+        /// Sent then; empty: nothing.
         confirmation: Text,
     },
     /// Publish through the router.

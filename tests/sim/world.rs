@@ -164,6 +164,9 @@ impl World {
             ping_interval: Duration::from_secs(30),
             pong_timeout: Duration::from_secs(60),
             tls: None,
+            socketio: SocketIo::default(),
+            shards: SHARDS_PLACEHOLDER,
+            echo: false,
         });
         let members: Vec<Member> = (0..shards)
             .map(|id| {

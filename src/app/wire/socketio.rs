@@ -112,3 +112,112 @@ impl Digits {
         &self.bytes[self.start..]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::room::pattern::Policy;
+    use crate::room::publication::{Draft, Target};
+    use crate::time::Now;
+
+    const ALL: [Wire; 3] = [Wire::SocketIo, Wire::SocketIoOffset, Wire::SocketIoCustom];
+
+    fn publication(data: &str, sequence: u64) -> Publication {
+        let draft = Draft {
+            target: Target::Room,
+            name: "price:BTC-USDC",
+            name_hash: 0,
+            event: r#""price_update""#,
+            data,
+            key: None,
+            app: None,
+            policy: Policy::Every,
+            ts: None,
+            except: None,
+        };
+        let mut publication = Publication::new(&draft, Now::default());
+        publication.sequence = sequence;
+        publication
+    }
+
+    /// What a frame says, its length checked.
+    fn text(frame: &[u8]) -> &str {
+        assert_eq!(frame[0], 0x81, "one text frame");
+        assert_eq!(ws::frame_length(frame), Some(frame.len()));
+        let header = [2, 4, 10].into_iter().find(|header| ws::header_length(frame.len() - header) == *header);
+        str::from_utf8(&frame[header.expect("a whole frame")..]).expect("UTF-8")
+    }
+
+    fn event(wire: Wire, data: &str, sequence: u64) -> String {
+        let mut out = Vec::new();
+        write_event(&mut out, wire, &publication(data, sequence));
+        text(&out).to_owned()
+    }
+
+    #[test]
+    fn events_carry_the_data_as_it_was_published() {
+        let data = r#"{ "symbol":"BTC-USDC", "price":67000.10 }"#;
+        let said = ALL.map(|wire| event(wire, data, 123));
+        assert_eq!(said[0], format!(r#"42["price_update",{data}]"#));
+        assert_eq!(said[1], format!(r#"42["price_update",{data},"123"]"#));
+        assert_eq!(said[2], format!(r#"42/custom,["price_update",{data}]"#));
+        assert_eq!(event(Wire::SocketIo, "1,\"two\"", 0), r#"42["price_update",1,"two"]"#);
+    }
+
+    #[test]
+    fn events_without_data_have_no_argument() {
+        let said = ALL.map(|wire| event(wire, "", u64::MAX));
+        assert_eq!(said[0], r#"42["price_update"]"#);
+        assert_eq!(said[1], r#"42["price_update","18446744073709551615"]"#);
+        assert_eq!(said[2], r#"42/custom,["price_update"]"#);
+    }
+
+    #[test]
+    fn frames_of_any_length_have_their_header() {
+        for length in [0, 90, 102, 103, 104, 105, 126, 65_000, 65_535, 65_536, 70_000] {
+            let data = format!("\"{}\"", "x".repeat(length));
+            for wire in ALL {
+                assert!(event(wire, &data, 10_000).contains(&data));
+                let mut out = Vec::new();
+                write_message(&mut out, wire, "notification", data.as_bytes(), Some(10_000));
+                assert!(text(&out).contains(&data));
+                out.clear();
+                write_packet(
+                    &mut out,
+                    wire,
+                    Kind::Ack(99),
+                    Some(3),
+                    &[data.as_bytes(), b",", data.as_bytes()],
+                );
+                assert!(text(&out).contains(&format!("99[{data},{data}]")));
+            }
+        }
+    }
+
+    #[test]
+    fn answers_have_an_offset_where_there_is_one_and_the_wire_has_them() {
+        let say = |wire, offset| {
+            let mut out = Vec::new();
+            write_message(&mut out, wire, "connected", b"{}", offset);
+            text(&out).to_owned()
+        };
+        assert_eq!(say(Wire::SocketIoOffset, Some(0)), r#"42["connected",{},"0"]"#);
+        assert_eq!(say(Wire::SocketIoOffset, None), r#"42["connected",{}]"#);
+        assert_eq!(say(Wire::SocketIo, Some(7)), r#"42["connected",{}]"#);
+        assert_eq!(say(Wire::SocketIoCustom, Some(7)), r#"42/custom,["connected",{}]"#);
+    }
+
+    #[test]
+    fn packets_say_their_kind_attachments_namespace_and_id() {
+        let say = |wire, kind, attachments| {
+            let mut out = Vec::new();
+            write_packet(&mut out, wire, kind, attachments, &[b"1", b",2"]);
+            text(&out).to_owned()
+        };
+        assert_eq!(say(Wire::SocketIo, Kind::Event, None), "42[1,2]");
+        assert_eq!(say(Wire::SocketIo, Kind::Ack(0), None), "430[1,2]");
+        assert_eq!(say(Wire::SocketIoOffset, Kind::Ack(789), Some(2)), "462-789[1,2]");
+        assert_eq!(say(Wire::SocketIoCustom, Kind::Event, Some(10)), "4510-/custom,[1,2]");
+        assert_eq!(say(Wire::SocketIoCustom, Kind::Ack(12), Some(1)), "461-/custom,12[1,2]");
+    }
+}
