@@ -19,7 +19,7 @@ use fanfare::mailbox::ToShard;
 use fanfare::metrics::{RouterMetrics, ShardMetrics};
 use fanfare::room::pattern::RoomPatterns;
 use fanfare::router::{Post, Router, RouterSettings};
-use fanfare::settings::{AuthSettings, Secret};
+use fanfare::settings::{AuthSettings, Secret, SocketIo};
 use fanfare::shard::turn::Command;
 use fanfare::shard::{Common, Net, Shard, ShardSettings};
 use fanfare::time::Now;

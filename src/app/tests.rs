@@ -64,7 +64,7 @@ impl Bench {
         self.input(Input::Event { args, is_binary: false, attachments: &[], ack })
     }
 
-    fn binary_event(&mut self, args: &str, attachments: &[Vec<u8>], ack: Option<u64>) -> Vec<String> {
+    fn binary_event(&mut self, args: &str, attachments: &[Box<[u8]>], ack: Option<u64>) -> Vec<String> {
         let mut parser = Parser::new(64);
         let args = parser.parse(args.as_bytes()).expect("valid JSON");
         self.input(Input::Event { args, is_binary: true, attachments, ack })
@@ -221,7 +221,7 @@ fn refusals_that_come_later_are_acknowledged_too() {
 fn market_takes_no_binary_data() {
     let mut bench = Bench::market(Wire::SocketIo);
     let args = r#"["room_message",{"room":"user:ada-0001","message":{"_placeholder":true,"num":0}}]"#;
-    let words = bench.binary_event(args, &[vec![1]], Some(2));
+    let words = bench.binary_event(args, &[Box::from([1u8])], Some(2));
     assert!(words[0].starts_with(r#"42["error",{"code":"INVALID_MESSAGE","#), "{words:?}");
     assert!(words[1].starts_with(r#"432[{"error":{"code":"INVALID_MESSAGE","#), "{words:?}");
     assert_eq!(words.len(), 2);
@@ -297,7 +297,7 @@ fn echo_sends_arguments_back_as_they_were_written() {
 
 #[test]
 fn echo_sends_attachments_back_in_order() {
-    let attachments = [vec![1, 2, 3], vec![], vec![0; 300]];
+    let attachments = [Box::from([1u8, 2, 3]), Box::from([]), vec![0; 300].into_boxed_slice()];
     let binaries: Vec<String> = attachments.iter().map(|bytes| format!("{bytes:?}")).collect();
     let args = r#"{"_placeholder":true,"num":0},{"_placeholder":true,"num":1},{"_placeholder":true,"num":2}"#;
     let with = |text: String| [vec![text], binaries.clone()].concat();

@@ -27,7 +27,7 @@ use crate::transport::tls::TlsConfig;
 
 pub use alone::{Alone, run_alone};
 pub use router::{RouterLane, run_router};
-pub use sharded::{ShardLanes, run_shard};
+pub use sharded::{ShardLanes, ShardMailbox, run_shard};
 
 /// The token of the waker.
 pub const WAKER: Token = Token(usize::MAX - 1);

@@ -44,6 +44,11 @@ impl<N: Net> Shard<N> {
         &mut self.handovers
     }
 
+    /// So many connections that were given away have found nobody.
+    pub fn forget_sockets(&self, lost: usize) {
+        self.common.open_sockets.fetch_sub(lost, Ordering::AcqRel);
+    }
+
     /// Takes a connection that another shard has given away.
     pub(super) fn take_over_conn(&mut self, handed: HandedOver<N::Stream>, now: Now) {
         let HandedOver { transport, peer, is_surplus, peer_closed, mut bytes } = handed;

@@ -17,7 +17,7 @@ use fanfare::metrics::{RouterMetrics, ShardMetrics};
 use fanfare::room::pattern::RoomPatterns;
 use fanfare::room::publication::Publication;
 use fanfare::router::{BodyResult, Post, Router, RouterSettings};
-use fanfare::settings::{AuthSettings, Secret};
+use fanfare::settings::{AuthSettings, Secret, SocketIo};
 use fanfare::shard::turn::Command;
 use fanfare::shard::{Common, Shard, ShardSettings};
 use fanfare::time::Now;
@@ -165,7 +165,7 @@ impl World {
             pong_timeout: Duration::from_secs(60),
             tls: None,
             socketio: SocketIo::default(),
-            shards: SHARDS_PLACEHOLDER,
+            shards: usize::from(shards),
             echo: false,
         });
         let members: Vec<Member> = (0..shards)
