@@ -57,8 +57,13 @@ impl<'a> Iterator for Payload<'a> {
 }
 
 fn decode_binary(base64: &str) -> Result<Packet<'_>, Malformed> {
-    let bytes = BASE64.decode(base64).map_err(|_| Malformed::Base64)?;
-    Ok(Packet::Binary(Cow::Owned(bytes)))
+    let decoded = if base64.bytes().any(|byte| byte.is_ascii_whitespace()) {
+        // The Java client breaks lines after 76 characters, and ends the last one too.
+        BASE64.decode(base64.replace(|c: char| c.is_ascii_whitespace(), ""))
+    } else {
+        BASE64.decode(base64)
+    };
+    decoded.map(|bytes| Packet::Binary(Cow::Owned(bytes))).map_err(|_| Malformed::Base64)
 }
 
 /// Appends `packet`, the text of one packet, to the polling body that begins at `start` in `out`.

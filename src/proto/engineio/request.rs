@@ -177,6 +177,8 @@ fn form_decode(text: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::proto::http::parse_request;
 
@@ -215,6 +217,26 @@ mod tests {
         let stray = query("GET /?transport=websocket&sid=a", "").expect("good");
         for current in [Polling, WebSocket] {
             assert_eq!(stray.fits(current), Err(RequestError::BadRequest));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_query_is_judged(parts in proptest::collection::vec(proptest::sample::select(vec![
+            "EIO", "=", "4", "&", "transport", "polling", "websocket", "sid", "%", "%3D", "%zz", "+", "a",
+            "transport=polling", "EIO=4", "&sid=b",
+        ]), 0..12)) {
+            let line = format!("GET /?{}", parts.concat());
+            for headers in ["", UPGRADE] {
+                if let Ok(query) = query(&line, headers) {
+                    prop_assert_eq!(query.is_upgrade, !headers.is_empty());
+                    match query.transport {
+                        TransportName::Polling => prop_assert!(!query.is_upgrade),
+                        TransportName::WebSocket => prop_assert!(query.is_upgrade || query.sid.is_some()),
+                    }
+                    prop_assert!(query.sid != Some("".into()));
+                }
+            }
         }
     }
 }
