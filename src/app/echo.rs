@@ -63,7 +63,13 @@ impl Session {
         }
     }
 
-    fn echo(&self, kind: Kind, attachments: Option<&[Box<[u8]>]>, parts: &[&[u8]], context: &mut Context<'_>) {
+    fn echo(
+        &self,
+        kind: Kind,
+        attachments: Option<&[Box<[u8]>]>,
+        parts: &[&[u8]],
+        context: &mut Context<'_>,
+    ) {
         let text = context.out.write(|out| {
             socketio::write_packet(out, self.wire, kind, attachments.map(<[_]>::len), parts);
             for attachment in attachments.unwrap_or_default() {

@@ -3,8 +3,8 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::broker::{StartError, failed};
 use crate::mailbox::ToShard;
 use crate::metrics::ShardMetrics;
 use crate::router::Router;
-use crate::run::{self, ShardMailbox, Alarm, Alone, LANE, MioNet, RouterCommand, RouterLane, ShardLanes};
+use crate::run::{self, Alarm, Alone, LANE, MioNet, RouterCommand, RouterLane, ShardLanes, ShardMailbox};
 use crate::shard::turn::Command;
 use crate::shard::{Common, Shard, ShardSettings};
 use crate::time::Now;

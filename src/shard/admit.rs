@@ -169,7 +169,12 @@ impl<N: Net> Shard<N> {
     }
 
     /// Takes a place of the user's.
-    pub(super) fn count_user(&self, app: App, identity: Option<&Identity>, now: Now) -> Result<Arc<User>, Refusal> {
+    pub(super) fn count_user(
+        &self,
+        app: App,
+        identity: Option<&Identity>,
+        now: Now,
+    ) -> Result<Arc<User>, Refusal> {
         let Some(identity) = identity else { return Ok(User::anonymous()) };
         let limits = &self.settings.limits;
         let limits =
@@ -228,7 +233,8 @@ impl<N: Net> Shard<N> {
         session: Session,
         recovery: Option<Box<Recovery>>,
     ) -> u32 {
-        let (app, wire, is_anonymous) = (session.app().index(), session.wire(), session.user().is_anonymous());
+        let (app, wire, is_anonymous) =
+            (session.app().index(), session.wire(), session.user().is_anonymous());
         let slot = self.clients.insert(Client {
             way,
             wire,

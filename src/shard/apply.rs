@@ -72,13 +72,11 @@ impl<N: Net> Shard<N> {
                 }
             }
             Output::Forward { event, data } => self.forward(slot, event, &data, now),
-            Output::Deadline => {
-                match self.clients.get(slot).map(|client| &client.way) {
-                    Some(Way::Own(line)) => self.arm(line.conn, now),
-                    Some(Way::Engine(engine)) => self.arm_engine(*engine, now),
-                    None => {}
-                }
-            }
+            Output::Deadline => match self.clients.get(slot).map(|client| &client.way) {
+                Some(Way::Own(line)) => self.arm(line.conn, now),
+                Some(Way::Engine(engine)) => self.arm_engine(*engine, now),
+                None => {}
+            },
             Output::Close(reason) => self.close(slot, reason, now),
         }
     }
@@ -217,7 +215,8 @@ impl<N: Net> Shard<N> {
         };
         let membership = client.memberships.swap_remove(index);
         let (wire, key) = (client.wire, client.line_key(slot));
-        let is_kept = client.recovery.as_mut().map(|recovery| recovery.since.retain(|(of, _)| *of != room)).is_some();
+        let is_kept =
+            client.recovery.as_mut().map(|recovery| recovery.since.retain(|(of, _)| *of != room)).is_some();
         if let Some(line) = key.find(&mut self.clients, &mut self.engines) {
             line.has_left = true;
         }

@@ -242,7 +242,10 @@ impl<N: Net> Shard<N> {
                 self.linger(key, now);
             }
         }
-        let natives = self.clients.keys().filter(|slot| self.clients.get(*slot).is_some_and(|client| client.line().is_some()));
+        let natives = self
+            .clients
+            .keys()
+            .filter(|slot| self.clients.get(*slot).is_some_and(|client| client.line().is_some()));
         let mut lines: Vec<LineKey> = natives.map(LineKey::client).collect();
         lines.extend(self.engines.keys().map(LineKey::engine));
         let (total, began) = (lines.len(), wheel::tick(now.mono));

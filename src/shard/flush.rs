@@ -4,9 +4,10 @@ use std::io::IoSlice;
 
 use crate::app::wire;
 use crate::close::CloseReason;
+use crate::shard::backlog::Backlog;
 use crate::shard::conn::{Conn, Owner, Phase};
 use crate::shard::line::{Line, LineKey, Place};
-use crate::shard::outbox::{Backlog, Chunk, Queue};
+use crate::shard::outbox::{Chunk, Queue};
 use crate::shard::{Net, Shard};
 use crate::time::Now;
 use crate::transport::{Flush, Stream, Transport, WriteScratch};

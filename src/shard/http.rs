@@ -85,7 +85,8 @@ impl<N: Net> Shard<N> {
         let Some(conn) = self.conns.get_mut(key) else { return false };
         conn.was_answered = true;
         conn.received = wheel::tick(now.mono);
-        conn.phase = Phase::Answering(Box::new(Answer { bytes: response, written: 0, keep, pending: Vec::new() }));
+        conn.phase =
+            Phase::Answering(Box::new(Answer { bytes: response, written: 0, keep, pending: Vec::new() }));
         self.go_on_answering(key);
         keep && matches!(self.conns.get(key).map(|conn| &conn.phase), Some(Phase::Head(_)))
     }

@@ -127,7 +127,9 @@ impl<N: Net> Shard<N> {
 
 fn check_state(room: &LocalRoom) {
     match &room.state {
-        RoomState::Joined => assert!(!room.members.is_empty() || room.held > 0, "a room without members is left"),
+        RoomState::Joined => {
+            assert!(!room.members.is_empty() || room.held > 0, "a room without members is left")
+        }
         RoomState::Joining { waiting, .. } => {
             assert!(room.members.is_empty(), "nobody is in a room before the router has answered");
             assert!(!waiting.is_empty() || room.held > 0, "somebody has asked for the room");

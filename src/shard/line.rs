@@ -1,9 +1,10 @@
 //! What is on its way to one socket, and how a client finds its line.
 
 use crate::audience::Wire;
+use crate::shard::backlog::Backlog;
 use crate::shard::client::Client;
 use crate::shard::engine::Engine;
-use crate::shard::outbox::{Backlog, Queue};
+use crate::shard::outbox::Queue;
 use crate::shard::slots::Slots;
 use crate::shard::wheel::Tick;
 
@@ -31,7 +32,15 @@ pub struct Line {
 impl Line {
     /// A line to a connection.
     pub fn new(conn: u32, wire: Wire) -> Line {
-        Line { conn, queue: Queue::default(), backlog: None, closing: None, wire, has_left: false, has_conflated: false }
+        Line {
+            conn,
+            queue: Queue::default(),
+            backlog: None,
+            closing: None,
+            wire,
+            has_left: false,
+            has_conflated: false,
+        }
     }
 
     /// Bytes held up.

@@ -6,6 +6,7 @@
 
 mod admit;
 mod apply;
+mod backlog;
 mod client;
 mod conn;
 mod deliver;
@@ -47,10 +48,10 @@ use crate::mailbox::ToRouter;
 use crate::metrics::ShardMetrics;
 use crate::metrics::latency::LatencyRecorder;
 use crate::proto::json::Parser;
+use crate::settings::SocketIo;
 use crate::shard::client::{Client, LocalUsers};
 use crate::shard::conn::Conn;
 use crate::shard::end::Drain;
-use crate::settings::SocketIo;
 use crate::shard::engine::Engine;
 use crate::shard::fanout::Fanout;
 use crate::shard::rooms::LocalRooms;

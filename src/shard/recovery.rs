@@ -71,7 +71,9 @@ impl<N: Net> Shard<N> {
         let session = &client.session;
         let patterns = &self.settings.app.patterns;
         // A new token may say less than the old one.
-        saved.rooms.retain(|saved| !saved.room.is_public() || session.may_be_in(saved.room.as_str(), patterns));
+        saved
+            .rooms
+            .retain(|saved| !saved.room.is_public() || session.may_be_in(saved.room.as_str(), patterns));
         let rooms: Vec<u32> = saved
             .rooms
             .iter()
@@ -84,8 +86,7 @@ impl<N: Net> Shard<N> {
             }
         }
         let Some(client) = self.clients.get_mut(id.slot) else { return };
-        let Some(restoring) =
-            client.recovery.as_mut().and_then(|recovery| recovery.restoring.as_mut())
+        let Some(restoring) = client.recovery.as_mut().and_then(|recovery| recovery.restoring.as_mut())
         else {
             return;
         };
@@ -134,7 +135,8 @@ impl<N: Net> Shard<N> {
             let name = self.rooms.get(room).map(|room| room.name.clone());
             let since = saved.rooms.iter().find(|saved| Some(&saved.room) == name.as_ref());
             if let Some(since) = since.map(|saved| saved.since)
-                && let Some(recovery) = self.clients.get_mut(id.slot).and_then(|client| client.recovery.as_mut())
+                && let Some(recovery) =
+                    self.clients.get_mut(id.slot).and_then(|client| client.recovery.as_mut())
             {
                 recovery.since.retain(|(known, _)| *known != room);
                 recovery.since.push((room, since));

@@ -99,8 +99,7 @@ impl LocalRooms {
     /// The table with the room of everyone in it.
     pub fn new() -> LocalRooms {
         let mut slots = Slots::default();
-        let everyone =
-            slots.insert(LocalRoom::new(RoomName::everyone(), Policy::Every, RoomState::Joined));
+        let everyone = slots.insert(LocalRoom::new(RoomName::everyone(), Policy::Every, RoomState::Joined));
         debug_assert_eq!(everyone, EVERYONE);
         LocalRooms { slots, index: SplitTable::default(), next_order: 0 }
     }

@@ -138,7 +138,14 @@ pub(super) fn random_bytes() -> [u8; 16] {
 
 impl<N: Net> Shard<N> {
     /// Opens a session. Its first packet is still to be sent.
-    fn open_engine(&mut self, conn: u32, link: Link, protocol: Protocol, handshake: Handshake, now: Now) -> u32 {
+    fn open_engine(
+        &mut self,
+        conn: u32,
+        link: Link,
+        protocol: Protocol,
+        handshake: Handshake,
+        now: Now,
+    ) -> u32 {
         let tick = wheel::tick(now.mono);
         let connect_by = match protocol {
             Protocol::SocketIo => tick + wheel::ticks(self.settings.socketio.connect_timeout),
@@ -182,7 +189,9 @@ impl<N: Net> Shard<N> {
     /// Where the session of that id is.
     fn find_engine(&self, sid: &str) -> Whereabouts {
         let mut bytes = [0; SID_BYTES + 2];
-        let Ok(SID_BYTES) = URL_SAFE_NO_PAD.decode_slice(sid, &mut bytes) else { return Whereabouts::Unknown };
+        let Ok(SID_BYTES) = URL_SAFE_NO_PAD.decode_slice(sid, &mut bytes) else {
+            return Whereabouts::Unknown;
+        };
         let (shard, rest) = (bytes[0], &bytes[1..SID_BYTES]);
         if shard != self.id {
             return match usize::from(shard) < self.settings.shards {
@@ -277,7 +286,9 @@ impl<N: Net> Shard<N> {
         }
         match is_polling {
             true => self.push_to_line(key, |out| crate::proto::ws::write_text(out, &[b"1"])),
-            false => self.push_to_line(key, |out| crate::proto::ws::write_close(out, reason.code(), reason.text())),
+            false => {
+                self.push_to_line(key, |out| crate::proto::ws::write_close(out, reason.code(), reason.text()))
+            }
         }
     }
 

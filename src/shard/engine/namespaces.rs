@@ -72,7 +72,11 @@ impl<N: Net> Shard<N> {
         let Some(session) = self.engines.get(engine) else { return };
         let client = session.namespaces.iter().find(|(name, _)| *name == packet.namespace);
         let Some((_, client)) = client.copied().filter(|(_, client)| self.is_connected(*client)) else {
-            return self.fail(engine, CloseReason::ProtocolError("a packet for a namespace that is not connected"), now);
+            return self.fail(
+                engine,
+                CloseReason::ProtocolError("a packet for a namespace that is not connected"),
+                now,
+            );
         };
         match packet.kind {
             Kind::Disconnect => {
@@ -95,8 +99,7 @@ impl<N: Net> Shard<N> {
 
     /// Whether the client's CONNECT has been answered.
     fn is_connected(&self, client: u32) -> bool {
-        let is_restoring =
-            |recovery: &Recovery| recovery.restoring.is_some();
+        let is_restoring = |recovery: &Recovery| recovery.restoring.is_some();
         self.clients.get(client).is_some_and(|client| !client.recovery.as_deref().is_some_and(is_restoring))
     }
 
@@ -178,7 +181,11 @@ impl<N: Net> Shard<N> {
         let token = match shown {
             // What is no text is no token.
             Some(token) => Some(token.as_str().unwrap_or_default()),
-            None => self.engines.get(engine).and_then(|session| session.handshake.token.as_deref()).map(Into::into),
+            None => self
+                .engines
+                .get(engine)
+                .and_then(|session| session.handshake.token.as_deref())
+                .map(Into::into),
         };
         if token.is_none() && self.settings.anonymous {
             return Ok(None);

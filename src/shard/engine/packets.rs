@@ -37,7 +37,9 @@ impl<N: Net> Shard<N> {
                 if self.allow_engine_ping(engine, now) {
                     match is_probe {
                         true => self.write_now(key, |out| ws::write_pong(out, payload)),
-                        false => self.push_to_line(LineKey::engine(engine), |out| ws::write_pong(out, payload)),
+                        false => {
+                            self.push_to_line(LineKey::engine(engine), |out| ws::write_pong(out, payload))
+                        }
                     }
                 }
             }
@@ -149,7 +151,8 @@ impl<N: Net> Shard<N> {
     pub(in crate::shard) fn arm_engine(&mut self, engine: u32, now: Now) {
         let Some(deadline) = self.engine_deadline(engine, now) else { return };
         // An answer brings the next ping nearer than the time-out, and that is not told here.
-        let soonest = wheel::tick(now.mono).saturating_add(wheel::ticks(self.settings.socketio.ping_interval));
+        let soonest =
+            wheel::tick(now.mono).saturating_add(wheel::ticks(self.settings.socketio.ping_interval));
         let deadline = deadline.min(soonest);
         let Some(session) = self.engines.get_mut(engine) else { return };
         if session.armed == 0 || deadline < session.armed {

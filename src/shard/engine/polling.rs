@@ -104,7 +104,9 @@ impl<N: Net> Shard<N> {
     pub(super) fn answer_poll(&mut self, key: u32, payload: &[u8], now: Now) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let Phase::Polling(_) = conn.phase else { return };
-        let Phase::Polling(poll) = std::mem::replace(&mut conn.phase, Phase::Head(Vec::new())) else { return };
+        let Phase::Polling(poll) = std::mem::replace(&mut conn.phase, Phase::Head(Vec::new())) else {
+            return;
+        };
         let answer = poll.reply.poll_response(payload);
         if self.answer(key, answer, poll.reply.keep, now) && !poll.pending.is_empty() {
             self.resume(key, poll.pending);
@@ -165,7 +167,8 @@ impl<N: Net> Shard<N> {
             self.fail(engine, CloseReason::ProtocolError("a polling body that cannot be read"), now);
         }
         let status = if is_taken { 200 } else { 400 };
-        let answer = reply.response(status, &[("Content-Type", "text/html")], if is_taken { b"ok" } else { b"" });
+        let answer =
+            reply.response(status, &[("Content-Type", "text/html")], if is_taken { b"ok" } else { b"" });
         match self.answer(key, answer, reply.keep, now) {
             true => Next::Request(body.len()),
             false => Next::End,

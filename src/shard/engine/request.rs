@@ -12,6 +12,9 @@ use crate::shard::line::NO_CONN;
 use crate::shard::{Net, Shard};
 use crate::time::Now;
 
+/// Most sessions of a shard, where the configuration does not limit the connections.
+const ENGINES: usize = 1_000_000;
+
 /// What comes after a request.
 pub enum Next {
     /// The next one, behind so many bytes of body.
@@ -58,12 +61,17 @@ impl<N: Net> Shard<N> {
         let length = match request.content_length() {
             Ok(length) => length.unwrap_or(0),
             Err(error) => {
-                let refusal =
-                    Refusal::new(error.status(), ErrorCode::InvalidMessage, error.message(), Rejection::BadRequest);
+                let refusal = Refusal::new(
+                    error.status(),
+                    ErrorCode::InvalidMessage,
+                    error.message(),
+                    Rejection::BadRequest,
+                );
                 return self.refuse(key, request.path, &refusal, Reply::default(), now);
             }
         };
-        let mut reply = Reply { keep: request.keep_alive() && self.drain.is_none(), cors: self.cors(request) };
+        let mut reply =
+            Reply { keep: request.keep_alive() && self.drain.is_none(), cors: self.cors(request) };
         if !self.origin_allowed(key, request) {
             self.metrics.handshakes_rejected[Rejection::Origin as usize].add(1);
             return self.request_error(key, RequestError::Forbidden, reply, length, behind, now);
@@ -77,7 +85,9 @@ impl<N: Net> Shard<N> {
         };
         let Some(sid) = &query.sid else {
             return match query.transport {
-                TransportName::Polling => self.open_polling(key, request, protocol, reply, length, behind, now),
+                TransportName::Polling => {
+                    self.open_polling(key, request, protocol, reply, length, behind, now)
+                }
                 TransportName::WebSocket => self.open_websocket(key, request, protocol, now),
             };
         };
@@ -118,9 +128,9 @@ impl<N: Net> Shard<N> {
 
     /// Whether a session has ended, but for its last words: those are still to be polled.
     fn is_over(&self, engine: u32) -> bool {
-        self.engines
-            .get(engine)
-            .is_none_or(|engine| engine.line.closing.is_some() && (!engine.is_polling() || engine.line.conn != NO_CONN))
+        self.engines.get(engine).is_none_or(|engine| {
+            engine.line.closing.is_some() && (!engine.is_polling() || engine.line.conn != NO_CONN)
+        })
     }
 
     fn origin_allowed(&self, key: u32, request: &Request<'_>) -> bool {
@@ -189,7 +199,14 @@ impl<N: Net> Shard<N> {
     }
 
     /// Answers a request whose body, if it has one, is not read: then the connection ends, unless the body is here.
-    fn skip(&mut self, (answer, keep): (Vec<u8>, bool), length: u64, behind: &[u8], key: u32, now: Now) -> Next {
+    fn skip(
+        &mut self,
+        (answer, keep): (Vec<u8>, bool),
+        length: u64,
+        behind: &[u8],
+        key: u32,
+        now: Now,
+    ) -> Next {
         let keep = keep && behind.len() as u64 >= length;
         match self.answer(key, answer, keep, now) {
             true => Next::Request(length as usize),
@@ -217,7 +234,12 @@ impl<N: Net> Shard<N> {
             return Err(Refusal::full("the server is going away: connect again"));
         }
         let Some(conn) = self.conns.get(key) else { return Err(Refusal::full("the connection is gone")) };
-        if conn.is_surplus || self.engines.len() >= self.settings.limits.connections {
+        // A session that polls has no socket most of the time: sessions are counted too.
+        let most = match self.settings.limits.connections {
+            0 => ENGINES,
+            connections => connections,
+        };
+        if conn.is_surplus || self.engines.len() >= most {
             return Err(Refusal::full("the server is full: try again later"));
         }
         let peer = self.address_of(conn.peer, request);
@@ -283,6 +305,10 @@ pub(super) fn subprotocol(request: &Request<'_>) -> Option<&'static str> {
 impl Reply {
     /// The response to a poll.
     pub(super) fn poll_response(&self, payload: &[u8]) -> Vec<u8> {
-        self.response(200, &[("Content-Type", "text/plain; charset=UTF-8"), ("Cache-Control", "no-store")], payload)
+        self.response(
+            200,
+            &[("Content-Type", "text/plain; charset=UTF-8"), ("Cache-Control", "no-store")],
+            payload,
+        )
     }
 }
