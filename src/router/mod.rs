@@ -8,6 +8,7 @@ mod counted;
 mod ids;
 mod ingest;
 mod keep;
+mod living;
 mod presence;
 #[cfg(test)]
 mod properties;
@@ -335,15 +336,10 @@ impl Router {
                     self.unkeep(key, shard, now);
                 }
             }
-            ToRouter::Save(saved) => {
-                if let Some(recovery) = &mut self.recovery {
-                    recovery.sessions.save(saved, now);
-                }
-            }
-            ToRouter::Restore { client, pid } => {
-                let saved = self.recovery.as_mut().and_then(|recovery| recovery.sessions.restore(&pid, now));
-                post.post(client.shard, ToShard::Restored { client, saved });
-            }
+            ToRouter::Recoverable { pid, client } => self.recoverable(pid, client),
+            ToRouter::Unrecoverable { pid } => self.unrecoverable(&pid, post),
+            ToRouter::Save(saved) => self.save(saved, now, post),
+            ToRouter::Restore { client, pid } => self.restore(client, &pid, now, post),
             ToRouter::Missed(query) => {
                 let (client, events) = (query.client, self.missed(&query));
                 post.post(client.shard, ToShard::Missed { client, events });

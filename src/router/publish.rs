@@ -303,7 +303,8 @@ impl Router {
             self.next_ticket += 1;
             publication.ticket = self.counted.wait(self.next_ticket, counted, interest.len(), post);
         }
-        match interest.is_empty() && !self.is_kept(Some(room), None) {
+        let is_for_nobody = interest.is_empty() && publication.policy == Policy::Every;
+        match is_for_nobody && !self.is_kept(Some(room), None) {
             true => self.pass_over(Some(room)),
             false => self.post(publication, Some(room), also, interest, post),
         }

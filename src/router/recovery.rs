@@ -8,11 +8,12 @@ use std::time::Duration;
 use hashbrown::{HashMap, HashTable};
 
 use crate::limits::{SAVED_ROOMS, SAVED_SESSIONS};
-use crate::mailbox::{MissedQuery, Pid, Saved, SavedRoom};
+use crate::mailbox::{MissedQuery, Pid, Saved, SavedRoom, ToShard};
 use crate::room::pattern::Policy;
-use crate::room::publication::Publication;
-use crate::router::Router;
+use crate::room::publication::{ClientId, Publication};
 use crate::router::keep::Histories;
+use crate::router::living::Living;
+use crate::router::{Post, Router};
 use crate::time::Now;
 
 /// Sessions that are given up in one turn, at most, because their time is over.
@@ -22,14 +23,20 @@ const EXPIRED: usize = 256;
 pub struct Recovery {
     /// Events.
     pub histories: Histories,
-    /// Sessions.
+    /// Sessions of lost clients.
     pub sessions: Sessions,
+    /// Sessions of clients that are there.
+    pub living: Living,
 }
 
 impl Recovery {
     /// Recovery within `window`, with the events of at most `rooms` rooms.
     pub fn new(window: Duration, rooms: usize) -> Recovery {
-        Recovery { histories: Histories::new(window, rooms), sessions: Sessions::new(window) }
+        Recovery {
+            histories: Histories::new(window, rooms),
+            sessions: Sessions::new(window),
+            living: Living::default(),
+        }
     }
 
     /// When there is something to give up, monotonic ns.
@@ -192,7 +199,51 @@ fn is_newest(newest: &mut HashTable<Arc<Publication>>, event: &Arc<Publication>)
     true
 }
 
+/// Answers [`crate::mailbox::ToRouter::Restore`].
+fn answer(client: ClientId, saved: Option<Box<Saved>>, post: &mut impl Post) {
+    post.post(client.shard, ToShard::Restored { client, saved });
+}
+
 impl Router {
+    /// A recoverable client is there.
+    pub(super) fn recoverable(&mut self, pid: Pid, client: ClientId) {
+        if let Some(recovery) = &mut self.recovery {
+            recovery.living.insert(pid, client);
+        }
+    }
+
+    /// A recoverable client has ended for good: whoever waits for its session does not get it.
+    pub(super) fn unrecoverable(&mut self, pid: &Pid, post: &mut impl Post) {
+        if let Some(recovery) = &mut self.recovery
+            && let Some(waiting) = recovery.living.remove(pid)
+        {
+            answer(waiting, None, post);
+        }
+    }
+
+    /// A recoverable client is lost: its session goes to who waits for it, or is kept.
+    pub(super) fn save(&mut self, saved: Box<Saved>, now: Now, post: &mut impl Post) {
+        let Some(recovery) = &mut self.recovery else { return };
+        match recovery.living.remove(&saved.pid) {
+            Some(waiting) => answer(waiting, Some(saved), post),
+            None => recovery.sessions.save(saved, now),
+        }
+    }
+
+    /// A client has come back. If its former connection is thought to be there yet, that one has to go first.
+    pub(super) fn restore(&mut self, client: ClientId, pid: &Pid, now: Now, post: &mut impl Post) {
+        let Some(recovery) = &mut self.recovery else { return answer(client, None, post) };
+        let saved = recovery.sessions.restore(pid, now);
+        let Some(living) = recovery.living.find_mut(pid).filter(|_| saved.is_none()) else {
+            return answer(client, saved, post);
+        };
+        match living.waiting.replace(client) {
+            // Who comes last gets it: the others have given up, or are thought to have.
+            Some(former) => answer(former, None, post),
+            None => post.post(living.client.shard, ToShard::Evict { client: living.client }),
+        }
+    }
+
     /// What a client has missed, by sequence number; `None`: some of it is not known, or it is too much.
     pub(super) fn missed(&self, query: &MissedQuery) -> Option<Vec<Arc<Publication>>> {
         self.recovery.as_ref()?;

@@ -1,6 +1,7 @@
 //! The router driven by lines and by what shards say, with a post that writes down what it is given.
 
 mod counted;
+mod living;
 mod recovery;
 mod whole;
 
@@ -78,6 +79,12 @@ impl Bench {
 
     fn unkeep(&mut self, shard: u8, room: &RoomName) {
         self.say(ToRouter::Unkeep { shard, room: room.clone() });
+    }
+
+    /// A client comes back; all that is posted.
+    fn ask(&mut self, client: ClientId, pid: Pid) -> Vec<(u8, ToShard)> {
+        self.say(ToRouter::Restore { client, pid });
+        std::mem::take(&mut self.posted.0)
     }
 
     /// A user's first connection on a shard.

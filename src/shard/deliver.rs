@@ -25,7 +25,10 @@ impl<N: Net> Shard<N> {
             }
             ToShard::Unheard { client } => self.session_input(client, crate::app::Input::Unheard, now),
             // Answers to what this shard does not ask.
-            ToShard::Restored { .. } | ToShard::Missed { .. } | ToShard::Delivered { .. } => {}
+            ToShard::Restored { .. }
+            | ToShard::Evict { .. }
+            | ToShard::Missed { .. }
+            | ToShard::Delivered { .. } => {}
         }
     }
 

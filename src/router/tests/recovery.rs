@@ -324,3 +324,11 @@ fn without_recovery_nothing_is_kept() {
     assert_eq!(bench.missed(query(1, vec![every(&room(TRADE))])), None);
     assert_eq!(bench.router.next_tick(bench.now), None);
 }
+
+#[test]
+fn what_a_client_says_is_the_newest_of_a_room_that_nobody_is_in() {
+    let mut bench = Bench::new();
+    let draft = Draft { policy: Policy::Latest, ..said(Target::Room, PRICE, "1") };
+    bench.client_says(&draft, None);
+    assert_eq!(bench.missed(query(0, vec![latest(PRICE, 0)])), texts(["1"]));
+}
