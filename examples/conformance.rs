@@ -193,8 +193,8 @@ impl Gateway {
         thread::Builder::new().name("shard-0".to_owned()).spawn(move || {
             let limits = limits();
             let recovery = recovery.then_some(Duration::from_secs(2));
-            let router_settings = RouterSettings::new(RoomPatterns::default(), 1, &limits);
-            let _ = recovery;
+            let mut router_settings = RouterSettings::new(RoomPatterns::default(), 1, &limits);
+            router_settings.recovery = recovery;
             let metrics = Arc::new(ShardMetrics::default());
             let router =
                 Router::new(router_settings, Arc::new(RouterMetrics::default()), vec![Arc::clone(&metrics)]);

@@ -68,7 +68,7 @@ pub enum ToShard {
         /// Who sent it.
         client: ClientId,
     },
-    /// The answer to [`ToRouter::Restore`].
+    /// The answer to [`ToRouter::Restore`]. If who asked is gone meanwhile, the shard says [`ToRouter::Save`] again.
     Restored {
         /// Who asked.
         client: ClientId,
@@ -76,6 +76,12 @@ pub enum ToShard {
         saved: Option<Box<Saved>>,
         /// The router's newest sequence number: a session that begins now begins behind it.
         sequence: u64,
+    },
+    /// The session of this client has come back with another connection: the client is lost. The shard closes it, which
+    /// it tells with [`ToRouter::Save`] or [`ToRouter::Unrecoverable`]; one that is gone already has told.
+    Evict {
+        /// Who is lost.
+        client: ClientId,
     },
     /// The answer to [`ToRouter::Missed`].
     Missed {
@@ -164,9 +170,22 @@ pub enum ToRouter {
         /// The room.
         room: RoomName,
     },
+    /// A recoverable client is there, new or restored.
+    Recoverable {
+        /// Its session's name.
+        pid: Pid,
+        /// The client.
+        client: ClientId,
+    },
+    /// A recoverable client has ended for good.
+    Unrecoverable {
+        /// Its session's name.
+        pid: Pid,
+    },
     /// A recoverable client was lost: it may come back within the recovery window.
     Save(Box<Saved>),
-    /// A client has come back with the name of its session; answered with [`ToShard::Restored`].
+    /// A client has come back with the name of its session; answered with [`ToShard::Restored`]: at once, or, if the
+    /// session's client is thought to be there yet, when its shard has given it up ([`ToShard::Evict`]).
     Restore {
         /// Who has come back.
         client: ClientId,

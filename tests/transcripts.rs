@@ -65,7 +65,7 @@ enum Step {
 const SOCKET_IO: &str = "market-socketio";
 
 /// Whether shards serve Socket.IO; its transcripts are held with pure sessions either way.
-const SOCKET_IO_IS_SERVED: bool = false;
+const SOCKET_IO_IS_SERVED: bool = true;
 
 /// The name of the client that needs none.
 const FIRST: &str = "";

@@ -60,6 +60,7 @@ pub(super) fn router_settings(
     settings.token = config.ingest.token.expose().to_owned();
     settings.max_line = config.ingest.max_line;
     settings.tls = tls;
+    settings.recovery = config.socketio.recovery;
     settings
 }
 

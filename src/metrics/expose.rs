@@ -242,6 +242,11 @@ fn rooms(text: &mut Text, shards: &[Arc<ShardMetrics>], router: &RouterMetrics) 
     text.single("fanfare_subscriptions", Kind::Gauge, "Room joins in force.", subscriptions);
     let users = router.users_online.get();
     text.single("fanfare_users_online", Kind::Gauge, "Users with at least one connection.", users);
+    let sessions = router.recoverable_sessions.get();
+    let help = "Lost sessions that may come back.";
+    text.single("fanfare_recoverable_sessions", Kind::Gauge, help, sessions);
+    let help = "Bytes of events kept for sessions that may come back.";
+    text.single("fanfare_history_bytes", Kind::Gauge, help, router.history_bytes.get());
 }
 
 fn times(text: &mut Text, latencies: &LatencyStore) {

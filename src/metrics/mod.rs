@@ -215,4 +215,8 @@ pub struct RouterMetrics {
     pub forwarded: Counter,
     /// Users with at least one connection.
     pub users_online: Counter,
+    /// Lost sessions that may come back.
+    pub recoverable_sessions: Counter,
+    /// Bytes of events kept for them.
+    pub history_bytes: Counter,
 }

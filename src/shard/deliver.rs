@@ -33,6 +33,7 @@ impl<N: Net> Shard<N> {
             ToShard::Restored { client, saved, sequence } => self.restored(client, saved, sequence, now),
             ToShard::Missed { client, events, sequence } => self.missed(client, events, sequence, now),
             ToShard::Unheard { client } => self.session_input(client, Input::Unheard, now),
+            ToShard::Evict { client } => self.evict(client, now),
         }
     }
 

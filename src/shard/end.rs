@@ -35,9 +35,8 @@ impl<N: Net> Shard<N> {
     /// The server closes a client: it is told why, what is queued goes out, then the connection ends. A namespace takes its
     /// whole session with it.
     pub(super) fn close(&mut self, slot: u32, reason: CloseReason, now: Now) {
-        match self.clients.get(slot).map(|client| client.line_key(slot)) {
-            Some(key) => self.close_line(key, reason, now),
-            None => {}
+        if let Some(key) = self.clients.get(slot).map(|client| client.line_key(slot)) {
+            self.close_line(key, reason, now);
         }
     }
 

@@ -37,10 +37,8 @@ impl<N: Net> Shard<N> {
                 // A body would have to be read first; nothing here takes one.
                 let has_body = !matches!(request.content_length(), Ok(None | Some(0)));
                 let keep = request.keep_alive() && !has_body && self.drain.is_none() && refusal.status != 503;
-                match self.respond(key, &refusal, &Reply { keep, ..Reply::default() }, now) {
-                    true => Next::Request(0),
-                    false => Next::End,
-                }
+                self.respond(key, &refusal, &Reply { keep, ..Reply::default() }, now);
+                if keep { Next::Request(0) } else { Next::End }
             }
         }
     }
@@ -60,8 +58,8 @@ impl<N: Net> Shard<N> {
         self.respond(key, &refusal, &Reply::default(), now);
     }
 
-    /// Writes an error body: `{"error":{"code","message"},"detail"}`. True if another request may follow at once.
-    pub(super) fn respond(&mut self, key: u32, refusal: &Refusal, reply: &Reply, now: Now) -> bool {
+    /// Writes an error body: `{"error":{"code","message"},"detail"}`.
+    pub(super) fn respond(&mut self, key: u32, refusal: &Refusal, reply: &Reply, now: Now) {
         let body = serde_json::json!({
             "error": { "code": refusal.code.as_str(), "message": refusal.message },
             "detail": refusal.message,
@@ -76,19 +74,18 @@ impl<N: Net> Shard<N> {
         }
         headers.extend_from_slice(refusal.headers);
         let response = reply.response(refusal.status, &headers, body.as_bytes());
-        self.answer(key, response, reply.keep, now)
+        self.answer(key, response, reply.keep, now);
     }
 
-    /// Answers a request. True if it is out and another one may follow at once; what the socket does not take goes out when
-    /// it can be written to again.
-    pub(super) fn answer(&mut self, key: u32, response: Vec<u8>, keep: bool, now: Now) -> bool {
-        let Some(conn) = self.conns.get_mut(key) else { return false };
+    /// Answers a request; what the socket does not take goes out when it can be written to again. If `keep`, requests may
+    /// follow.
+    pub(super) fn answer(&mut self, key: u32, response: Vec<u8>, keep: bool, now: Now) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
         conn.was_answered = true;
         conn.received = wheel::tick(now.mono);
         conn.phase =
             Phase::Answering(Box::new(Answer { bytes: response, written: 0, keep, pending: Vec::new() }));
         self.go_on_answering(key);
-        keep && matches!(self.conns.get(key).map(|conn| &conn.phase), Some(Phase::Head(_)))
     }
 
     /// Hands the socket what it has not taken of an answer.

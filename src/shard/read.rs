@@ -141,11 +141,15 @@ impl<N: Net> Shard<N> {
 
     /// A request has been answered, and the next one is here already: it is read before the next turn's sockets.
     pub(super) fn resume(&mut self, key: u32, pending: Vec<u8>) {
-        if let Some(conn) = self.conns.get_mut(key)
-            && let Phase::Head(head) = &mut conn.phase
-        {
-            *head = pending;
-            self.resumed.push(key);
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        match &mut conn.phase {
+            Phase::Head(head) => {
+                *head = pending;
+                self.resumed.push(key);
+            }
+            // The answer is still on its way.
+            Phase::Answering(answer) => answer.pending = pending,
+            _ => {}
         }
     }
 

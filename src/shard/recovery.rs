@@ -142,6 +142,7 @@ impl<N: Net> Shard<N> {
                 recovery.since.push((room, since));
             }
         }
+        self.announce(id.slot);
         self.confirm_connect(id.slot);
         self.input(id.slot, Input::Opened { offset: None }, now);
         let Some(wire) = self.clients.get(id.slot).map(|client| client.wire) else { return };
@@ -167,8 +168,26 @@ impl<N: Net> Shard<N> {
         }
         self.add_member(EVERYONE, slot);
         self.keep_users_own(slot);
+        self.announce(slot);
         self.confirm_connect(slot);
         self.input(slot, Input::Opened { offset: Some(sequence) }, now);
+    }
+
+    /// Tells the router whose client this is: if it comes back before its transport is known to be lost, it is found.
+    fn announce(&mut self, slot: u32) {
+        if let Some(client) = self.clients.get(slot)
+            && let Some(recovery) = &client.recovery
+        {
+            let (pid, client) = (recovery.pid, client.session.client());
+            self.outgoing.push(ToRouter::Recoverable { pid, client });
+        }
+    }
+
+    /// The client has come back over another connection: this one is lost.
+    pub(super) fn evict(&mut self, id: ClientId, now: Now) {
+        if self.clients.get_if(id.slot, id.generation).is_some() {
+            self.close(id.slot, CloseReason::ConnectionLost, now);
+        }
     }
 
     /// Ends the time between CONNECT and its answer; the rooms that were held for the client are no longer.
@@ -203,6 +222,7 @@ impl<N: Net> Shard<N> {
         let client = self.clients.get_mut(slot)?;
         let recovery = client.recovery.as_deref()?;
         if !reason.is_recoverable() {
+            self.outgoing.push(ToRouter::Unrecoverable { pid: recovery.pid });
             return None;
         }
         let user = client.session.user();

@@ -165,7 +165,7 @@ impl World {
             pong_timeout: Duration::from_secs(60),
             tls: None,
             socketio: SocketIo::default(),
-            shards: usize::from(shards),
+            shards,
             echo: false,
         });
         let members: Vec<Member> = (0..shards)

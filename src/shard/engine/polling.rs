@@ -4,7 +4,8 @@
 use crate::close::CloseReason;
 use crate::proto::engineio::{self, Packet};
 use crate::proto::http::{self, Request};
-use crate::shard::conn::{Body, OpenPoll, Phase, Reply};
+use crate::shard::conn::{Body, OpenPoll, Phase};
+use crate::shard::engine::request::Exchange;
 use crate::shard::engine::{Link, Next};
 use crate::shard::flush::Flushed;
 use crate::shard::line::{LineKey, NO_CONN};
@@ -20,40 +21,31 @@ const CLOSE: &[u8] = b"1";
 
 impl<N: Net> Shard<N> {
     /// A poll: answered now if there is something to be said, else left open.
-    pub(super) fn poll(
-        &mut self,
-        key: u32,
-        engine: u32,
-        reply: Reply,
-        length: u64,
-        behind: &[u8],
-        now: Now,
-    ) -> Next {
+    pub(super) fn poll(&mut self, engine: u32, exchange: Exchange<'_>) -> Next {
+        let now = exchange.now;
         let Some(session) = self.engines.get_mut(engine) else { return Next::End };
         if session.line.conn != NO_CONN {
             // A second poll at once is a fault of the client's: the first one is told that the session is over.
             self.fail(engine, CloseReason::ProtocolError("two polls at once"), now);
-            return self.plain(key, 400, "", &reply, now);
+            return self.status(400, exchange);
         }
         let Link::Polling { is_probed, .. } = session.link else { return Next::End };
         let has_something = session.line.backlog.as_ref().is_some_and(|backlog| !backlog.is_drained());
         if is_probed && !has_something {
             // The WebSocket takes over as soon as no poll is open.
-            let answer = reply.poll_response(NOOP);
-            return match self.answer(key, answer, reply.keep, now) {
-                true => Next::Request(length as usize),
-                false => Next::End,
-            };
+            let answer = exchange.reply.poll_response(NOOP);
+            return self.settle(answer, exchange);
         }
-        session.line.conn = key;
+        session.line.conn = exchange.key;
         match has_something {
             true => self.fanout.dirty.push(LineKey::engine(engine)),
             // What comes now is for this poll.
             false => session.line.backlog = None,
         }
-        let Some(conn) = self.conns.get_mut(key) else { return Next::End };
-        let body = behind.len().min(length as usize);
-        conn.phase = Phase::Polling(Box::new(OpenPoll { engine, reply, pending: Vec::new() }));
+        let Some(conn) = self.conns.get_mut(exchange.key) else { return Next::End };
+        let body = exchange.behind.len().min(exchange.length);
+        conn.phase =
+            Phase::Polling(Box::new(OpenPoll { engine, reply: exchange.reply, pending: Vec::new() }));
         conn.received = wheel::tick(now.mono);
         Next::Request(body)
     }
@@ -108,32 +100,33 @@ impl<N: Net> Shard<N> {
             return;
         };
         let answer = poll.reply.poll_response(payload);
-        if self.answer(key, answer, poll.reply.keep, now) && !poll.pending.is_empty() {
+        self.answer(key, answer, poll.reply.keep, now);
+        if !poll.pending.is_empty() {
             self.resume(key, poll.pending);
         }
     }
 
     /// A post whose body has not come whole.
-    pub(super) fn await_body(
-        &mut self,
-        key: u32,
-        engine: u32,
-        request: &Request<'_>,
-        length: usize,
-        reply: &Reply,
-        now: Now,
-    ) -> Next {
-        let Some(session) = self.engines.get_mut(engine) else { return Next::End };
-        let Link::Polling { posting, .. } = &mut session.link else { return Next::End };
+    pub(super) fn await_body(&mut self, engine: u32, request: &Request<'_>, exchange: Exchange<'_>) -> Next {
+        if !self.begin_post(engine, exchange.key, exchange.now) {
+            return self.status(400, exchange);
+        }
+        if request.wants_continue() {
+            self.write_now(exchange.key, |out| http::write_response(out, 100, &[], b""));
+        }
+        Next::Body { length: exchange.length, engine }
+    }
+
+    /// One post at a time, as the reference has it: there is no order between two. False: the session is over.
+    fn begin_post(&mut self, engine: u32, key: u32, now: Now) -> bool {
+        let Some(session) = self.engines.get_mut(engine) else { return false };
+        let Link::Polling { posting, .. } = &mut session.link else { return false };
         if *posting != NO_CONN && *posting != key {
             self.fail(engine, CloseReason::ProtocolError("two posts at once"), now);
-            return self.plain(key, 400, "", &Reply { keep: false, ..reply.clone() }, now);
+            return false;
         }
         *posting = key;
-        if request.wants_continue() {
-            self.write_now(key, |out| http::write_response(out, 100, &[], b""));
-        }
-        Next::Body { length, engine }
+        true
     }
 
     /// Keeps what has come of a post until the rest is there.
@@ -144,35 +137,24 @@ impl<N: Net> Shard<N> {
     }
 
     /// A whole post.
-    pub(super) fn post(
-        &mut self,
-        key: u32,
-        engine: u32,
-        request: &Request<'_>,
-        body: &[u8],
-        reply: &Reply,
-        now: Now,
-    ) -> Next {
-        let Some(session) = self.engines.get_mut(engine) else { return Next::End };
-        let Link::Polling { posting, .. } = &mut session.link else { return Next::End };
-        if *posting != NO_CONN && *posting != key {
-            self.fail(engine, CloseReason::ProtocolError("two posts at once"), now);
-            return self.plain(key, 400, "", &Reply { keep: false, ..reply.clone() }, now);
+    pub(super) fn post(&mut self, engine: u32, request: &Request<'_>, exchange: Exchange<'_>) -> Next {
+        let now = exchange.now;
+        if !self.begin_post(engine, exchange.key, now) {
+            return self.status(400, exchange);
         }
-        *posting = NO_CONN;
+        if let Some(session) = self.engines.get_mut(engine)
+            && let Link::Polling { posting, .. } = &mut session.link
+        {
+            *posting = NO_CONN;
+        }
         let is_binary = request.header("content-type") == Some("application/octet-stream");
-        let text = str::from_utf8(body).ok().filter(|_| !is_binary);
-        let is_taken = text.is_some_and(|text| self.take_payload(engine, text, now));
-        if !is_taken {
+        let text = str::from_utf8(&exchange.behind[..exchange.length]).ok().filter(|_| !is_binary);
+        if !text.is_some_and(|text| self.take_payload(engine, text, now)) {
             self.fail(engine, CloseReason::ProtocolError("a polling body that cannot be read"), now);
+            return self.status(400, exchange);
         }
-        let status = if is_taken { 200 } else { 400 };
-        let answer =
-            reply.response(status, &[("Content-Type", "text/html")], if is_taken { b"ok" } else { b"" });
-        match self.answer(key, answer, reply.keep, now) {
-            true => Next::Request(body.len()),
-            false => Next::End,
-        }
+        let answer = exchange.reply.response(200, &[("Content-Type", "text/html")], b"ok");
+        self.settle(answer, exchange)
     }
 
     /// Takes the packets of a post. False if one cannot be read.

@@ -34,6 +34,20 @@ pub enum Next {
     End,
 }
 
+/// A request, as far as its answer goes.
+pub(super) struct Exchange<'a> {
+    /// Its connection.
+    pub key: u32,
+    /// How it is answered.
+    pub reply: Reply,
+    /// The length of its body.
+    pub length: usize,
+    /// What has come behind its head.
+    pub behind: &'a [u8],
+    /// The time of the turn.
+    pub now: Now,
+}
+
 impl<N: Net> Shard<N> {
     /// What is served at the path, if it is one of Engine.IO's.
     fn engine_protocol(&self, path: &str) -> Option<Protocol> {
@@ -59,43 +73,46 @@ impl<N: Net> Shard<N> {
     ) -> Next {
         let Some(protocol) = self.engine_protocol(request.path) else { return Next::End };
         let length = match request.content_length() {
-            Ok(length) => length.unwrap_or(0),
+            Ok(length) => length.unwrap_or(0) as usize,
             Err(error) => {
-                let refusal = Refusal::new(
-                    error.status(),
-                    ErrorCode::InvalidMessage,
-                    error.message(),
-                    Rejection::BadRequest,
-                );
+                let message = error.message();
+                let refusal =
+                    Refusal::new(error.status(), ErrorCode::InvalidMessage, message, Rejection::BadRequest);
                 return self.refuse(key, request.path, &refusal, Reply::default(), now);
             }
         };
-        let mut reply =
-            Reply { keep: request.keep_alive() && self.drain.is_none(), cors: self.cors(request) };
+        let reply = Reply { keep: request.keep_alive() && self.drain.is_none(), cors: self.cors(request) };
+        let exchange = Exchange { key, reply, length, behind, now };
         if !self.origin_allowed(key, request) {
             self.metrics.handshakes_rejected[Rejection::Origin as usize].add(1);
-            return self.request_error(key, RequestError::Forbidden, reply, length, behind, now);
+            return self.request_error(RequestError::Forbidden, exchange);
         }
         if request.method == "OPTIONS" {
-            return self.preflight(key, request, reply, length, behind, now);
+            return self.preflight(request, exchange);
         }
-        let query = match Query::of(request) {
-            Ok(query) => query,
-            Err(error) => return self.request_error(key, error, reply, length, behind, now),
-        };
-        let Some(sid) = &query.sid else {
-            return match query.transport {
-                TransportName::Polling => {
-                    self.open_polling(key, request, protocol, reply, length, behind, now)
-                }
-                TransportName::WebSocket => self.open_websocket(key, request, protocol, now),
-            };
-        };
+        match Query::of(request) {
+            Err(error) => self.request_error(error, exchange),
+            Ok(query) => match &query.sid {
+                Some(sid) => self.session_request(request, &query, sid, exchange),
+                None if query.is_upgrade => self.open_websocket(key, request, protocol, now),
+                None => self.open_polling(request, protocol, exchange),
+            },
+        }
+    }
+
+    /// A request for a session that should be there.
+    fn session_request(
+        &mut self,
+        request: &Request<'_>,
+        query: &Query<'_>,
+        sid: &str,
+        exchange: Exchange<'_>,
+    ) -> Next {
         let engine = match self.find_engine(sid) {
             Whereabouts::Here(engine) if !self.is_over(engine) => engine,
             Whereabouts::Elsewhere(shard) => return Next::Elsewhere(shard),
             Whereabouts::Here(_) | Whereabouts::Unknown => {
-                return self.request_error(key, RequestError::UnknownSid, reply, length, behind, now);
+                return self.request_error(RequestError::UnknownSid, exchange);
             }
         };
         let current = match self.is_polling(engine) {
@@ -103,26 +120,19 @@ impl<N: Net> Shard<N> {
             false => TransportName::WebSocket,
         };
         if let Err(error) = query.fits(current) {
-            return self.request_error(key, error, reply, length, behind, now);
-        }
-        if query.is_upgrade {
-            return self.open_probe(key, request, engine, now);
+            return self.request_error(error, exchange);
         }
         match request.method {
-            "GET" => self.poll(key, engine, reply, length, behind, now),
-            "POST" => {
-                if length as usize > self.settings.limits.message_size {
-                    // What is too large is not read, so nobody knows where the next request begins.
-                    reply.keep = false;
-                    return self.plain(key, 413, "", &reply, now);
-                }
-                if behind.len() < length as usize {
-                    return self.await_body(key, engine, request, length as usize, &reply, now);
-                }
-                self.post(key, engine, request, &behind[..length as usize], &reply, now)
+            _ if query.is_upgrade => self.open_probe(exchange.key, request, engine, exchange.now),
+            "GET" => self.poll(engine, exchange),
+            // What is too large is not read, so nobody knows where the next request begins.
+            "POST" if exchange.length > self.settings.limits.message_size => {
+                self.status(413, Exchange { reply: Reply { keep: false, ..exchange.reply }, ..exchange })
             }
+            "POST" if exchange.behind.len() < exchange.length => self.await_body(engine, request, exchange),
+            "POST" => self.post(engine, request, exchange),
             // As the reference answers what is neither.
-            _ => self.skip(self.plain_status(500, &reply), length, behind, key, now),
+            _ => self.status(500, exchange),
         }
     }
 
@@ -154,40 +164,25 @@ impl<N: Net> Shard<N> {
     }
 
     /// A browser asks whether its page may send the request it has in mind.
-    fn preflight(
-        &mut self,
-        key: u32,
-        request: &Request<'_>,
-        reply: Reply,
-        length: u64,
-        behind: &[u8],
-        now: Now,
-    ) -> Next {
+    fn preflight(&mut self, request: &Request<'_>, exchange: Exchange<'_>) -> Next {
         let asked = request.header("access-control-request-headers").unwrap_or("Content-Type, Authorization");
         let headers = [
             ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
             ("Access-Control-Allow-Headers", asked),
             ("Access-Control-Max-Age", "600"),
         ];
-        let answer = reply.response(204, &headers, b"");
-        self.skip((answer, reply.keep), length, behind, key, now)
+        let answer = exchange.reply.response(204, &headers, b"");
+        self.settle(answer, exchange)
     }
 
     /// A request that cannot be served, in the reference's words.
-    pub(super) fn request_error(
-        &mut self,
-        key: u32,
-        error: RequestError,
-        reply: Reply,
-        length: u64,
-        behind: &[u8],
-        now: Now,
-    ) -> Next {
+    pub(super) fn request_error(&mut self, error: RequestError, exchange: Exchange<'_>) -> Next {
         self.metrics.handshakes_rejected[Rejection::BadRequest as usize].add(1);
         let mut body = Vec::new();
         error.write_body(&mut body, error.message());
-        let answer = reply.response(error.status(), &[("Content-Type", "application/json")], &body);
-        self.skip((answer, reply.keep), length, behind, key, now)
+        let headers = [("Content-Type", "application/json")];
+        let answer = exchange.reply.response(error.status(), &headers, &body);
+        self.settle(answer, exchange)
     }
 
     /// A refusal of a new session.
@@ -198,34 +193,17 @@ impl<N: Net> Shard<N> {
         Next::End
     }
 
-    /// Answers a request whose body, if it has one, is not read: then the connection ends, unless the body is here.
-    fn skip(
-        &mut self,
-        (answer, keep): (Vec<u8>, bool),
-        length: u64,
-        behind: &[u8],
-        key: u32,
-        now: Now,
-    ) -> Next {
-        let keep = keep && behind.len() as u64 >= length;
-        match self.answer(key, answer, keep, now) {
-            true => Next::Request(length as usize),
-            false => Next::End,
-        }
+    /// Answers with a status alone.
+    pub(super) fn status(&mut self, status: u16, exchange: Exchange<'_>) -> Next {
+        let answer = exchange.reply.response(status, &[], b"");
+        self.settle(answer, exchange)
     }
 
-    fn plain_status(&self, status: u16, reply: &Reply) -> (Vec<u8>, bool) {
-        (reply.response(status, &[], b""), reply.keep)
-    }
-
-    /// Answers with a status and a short text.
-    pub(super) fn plain(&mut self, key: u32, status: u16, body: &str, reply: &Reply, now: Now) -> Next {
-        let headers: &[(&str, &str)] = if body.is_empty() { &[] } else { &[("Content-Type", "text/html")] };
-        let answer = reply.response(status, headers, body.as_bytes());
-        match self.answer(key, answer, reply.keep, now) {
-            true => Next::Request(0),
-            false => Next::End,
-        }
+    /// Answers, and goes on behind the body if that is here; a body that was not waited for ends the connection.
+    pub(super) fn settle(&mut self, answer: Vec<u8>, exchange: Exchange<'_>) -> Next {
+        let keep = exchange.reply.keep && exchange.behind.len() >= exchange.length;
+        self.answer(exchange.key, answer, keep, exchange.now);
+        if keep { Next::Request(exchange.length) } else { Next::End }
     }
 
     /// Whether a new session may be opened, or why not.
@@ -251,26 +229,18 @@ impl<N: Net> Shard<N> {
         })
     }
 
-    fn open_polling(
-        &mut self,
-        key: u32,
-        request: &Request<'_>,
-        protocol: Protocol,
-        reply: Reply,
-        length: u64,
-        behind: &[u8],
-        now: Now,
-    ) -> Next {
+    fn open_polling(&mut self, request: &Request<'_>, protocol: Protocol, exchange: Exchange<'_>) -> Next {
+        let Exchange { key, now, .. } = exchange;
         let handshake = match self.admit_session(key, request, now) {
             Ok(handshake) => handshake,
-            Err(refusal) => return self.refuse(key, request.path, &refusal, reply, now),
+            Err(refusal) => return self.refuse(key, request.path, &refusal, exchange.reply, now),
         };
         let link = Link::Polling { probe: NO_CONN, is_probed: false, posting: NO_CONN };
         let engine = self.open_engine(NO_CONN, link, protocol, handshake, now);
         let mut open = Vec::new();
         self.write_open(&mut open, engine, true);
-        let answer = reply.poll_response(&open);
-        self.skip((answer, reply.keep), length, behind, key, now)
+        let answer = exchange.reply.poll_response(&open);
+        self.settle(answer, exchange)
     }
 
     fn open_websocket(&mut self, key: u32, request: &Request<'_>, protocol: Protocol, now: Now) -> Next {
