@@ -104,9 +104,14 @@ impl<N: Net> Shard<N> {
             return self.input(slot, Input::TooManyRooms(asked), now);
         }
         let id = client.session.client();
+        let client_may_return = client.recovery.is_some();
         // The router answers joins in the order they were asked for, so the confirmation waits for the last of them.
         let mut last: Option<(u64, u32)> = None;
         for joining in rooms {
+            if client_may_return {
+                // Before the join, so that the room's history begins before anything is sent to the client.
+                self.rooms.keep_soon(self.id, joining, &mut self.outgoing);
+            }
             let room = self.rooms.find_or_join(self.id, &joining.room, joining.policy, &mut self.outgoing);
             let state = self.rooms.get_mut(room).map(|room| &mut room.state);
             if let Some(RoomState::Joining { order, waiting }) = state {

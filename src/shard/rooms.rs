@@ -1,5 +1,6 @@
 //! The shard's part of the room tables: the rooms with members here, and the joins that wait for the router.
 
+use crate::app::outputs::Joining;
 use crate::hash::SplitTable;
 use crate::mailbox::ToRouter;
 use crate::room::latest::Latest;
@@ -123,6 +124,14 @@ impl LocalRooms {
     /// The room in a slot.
     pub fn get_mut(&mut self, slot: u32) -> Option<&mut LocalRoom> {
         self.slots.get_mut(slot)
+    }
+
+    /// A client that may come back is about to join: the router is to keep the room's history, if it does not yet.
+    pub fn keep_soon(&self, shard: u8, joining: &Joining, outgoing: &mut Vec<ToRouter>) {
+        let room = self.find(joining.room.hash(), joining.room.as_str()).and_then(|slot| self.get(slot));
+        if joining.policy == Policy::Every && room.is_none_or(|room| room.keepers == 0) {
+            outgoing.push(ToRouter::Keep { shard, room: joining.room.clone() });
+        }
     }
 
     /// The slot of a room that a client wants to join; a new one is asked for at the router.

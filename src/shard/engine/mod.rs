@@ -64,6 +64,8 @@ pub struct Engine {
     ping_sent: Tick,
     /// By when a namespace must be connected; 0: one has been.
     connect_by: Tick,
+    /// The client has left by a post, which is answered when a poll has come that it has overtaken.
+    leaving: bool,
     /// When the wheel will fire for it; 0: not armed.
     pub armed: Tick,
     /// The meters of WebSocket pings and of packets that are no events (`Rate::check`).
@@ -120,6 +122,15 @@ impl Engine {
         self.namespaces.iter().map(|(_, client)| *client).collect()
     }
 
+    /// The connection whose body is awaited, or whose post is not answered yet.
+    #[cfg(debug_assertions)]
+    pub fn posting(&self) -> Option<u32> {
+        match self.link {
+            Link::Polling { posting, .. } if posting != NO_CONN => Some(posting),
+            _ => None,
+        }
+    }
+
     fn is_polling(&self) -> bool {
         self.link != Link::WebSocket
     }
@@ -166,6 +177,7 @@ impl<N: Net> Shard<N> {
             alive: tick,
             ping_sent: 0,
             connect_by,
+            leaving: false,
             armed: 0,
             pings: 0,
             control: 0,
@@ -268,8 +280,12 @@ impl<N: Net> Shard<N> {
         debug_assert!(engine.namespaces.is_empty());
         self.metrics.outbox_bytes.sub(engine.line.held() as u64);
         self.metrics.engines.set(self.engines.len() as u64);
-        if engine.is_polling() && engine.line.conn != NO_CONN {
+        let Link::Polling { posting, .. } = engine.link else { return };
+        if engine.line.conn != NO_CONN {
             self.answer_poll(engine.line.conn, b"6", now);
+        }
+        if engine.leaving {
+            self.answer_leave(posting, slot, now);
         }
     }
 

@@ -4,7 +4,7 @@
 use crate::close::CloseReason;
 use crate::proto::engineio::{self, Packet};
 use crate::proto::http::{self, Request};
-use crate::shard::conn::{Body, OpenPoll, Phase};
+use crate::shard::conn::{Body, OpenPoll, Phase, Reply};
 use crate::shard::engine::request::Exchange;
 use crate::shard::engine::{Link, Next};
 use crate::shard::flush::Flushed;
@@ -18,6 +18,8 @@ const ANSWER_BYTES: usize = 256 * 1024;
 /// What ends a poll that has nothing to say.
 const NOOP: &[u8] = b"6";
 const CLOSE: &[u8] = b"1";
+/// Ticks that a poll may come later than the post that followed it.
+const OVERTAKEN: wheel::Tick = 5;
 
 impl<N: Net> Shard<N> {
     /// A poll: answered now if there is something to be said, else left open.
@@ -94,13 +96,17 @@ impl<N: Net> Shard<N> {
 
     /// Answers an open poll. Whether the answer arrives shows when the client polls again, or does not.
     pub(super) fn answer_poll(&mut self, key: u32, payload: &[u8], now: Now) {
+        self.answer_held(key, |reply| reply.poll_response(payload), now);
+    }
+
+    /// Answers a request that was held open.
+    fn answer_held(&mut self, key: u32, response: impl FnOnce(&Reply) -> Vec<u8>, now: Now) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let Phase::Polling(_) = conn.phase else { return };
         let Phase::Polling(poll) = std::mem::replace(&mut conn.phase, Phase::Head(Vec::new())) else {
             return;
         };
-        let answer = poll.reply.poll_response(payload);
-        self.answer(key, answer, poll.reply.keep, now);
+        self.answer(key, response(&poll.reply), poll.reply.keep, now);
         if !poll.pending.is_empty() {
             self.resume(key, poll.pending);
         }
@@ -153,8 +159,36 @@ impl<N: Net> Shard<N> {
             self.fail(engine, CloseReason::ProtocolError("a polling body that cannot be read"), now);
             return self.status(400, exchange);
         }
-        let answer = exchange.reply.response(200, &[("Content-Type", "text/html")], b"ok");
+        if self.engines.get(engine).is_some_and(|session| session.leaving) {
+            return self.hold_leave(engine, exchange);
+        }
+        let answer = exchange.reply.taken();
         self.settle(answer, exchange)
+    }
+
+    /// The client leaves, and no poll of it is open. One may have been overtaken by this post, as they come on two
+    /// connections: the post is answered when that poll has come and has been told, or after a moment.
+    fn hold_leave(&mut self, engine: u32, exchange: Exchange<'_>) -> Next {
+        let Some(session) = self.engines.get_mut(engine) else { return Next::End };
+        session.line.closing = Some(wheel::tick(exchange.now.mono) + OVERTAKEN);
+        session.link = Link::Polling { probe: NO_CONN, is_probed: false, posting: exchange.key };
+        self.push_packet(engine, |out| out.extend_from_slice(NOOP));
+        self.arm_engine(engine, exchange.now);
+        if let Some(conn) = self.conns.get_mut(exchange.key) {
+            conn.phase =
+                Phase::Polling(Box::new(OpenPoll { engine, reply: exchange.reply, pending: Vec::new() }));
+        }
+        Next::Request(exchange.length)
+    }
+
+    /// Answers the post by which the client has left.
+    pub(super) fn answer_leave(&mut self, key: u32, engine: u32, now: Now) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        match &conn.phase {
+            Phase::Polling(poll) if poll.engine == engine => {}
+            _ => return,
+        }
+        self.answer_held(key, Reply::taken, now);
     }
 
     /// Takes the packets of a post. False if one cannot be read.
@@ -181,9 +215,11 @@ impl<N: Net> Shard<N> {
         self.begin_end(LineKey::engine(engine), &CloseReason::ClientClosed, now);
         let Some(session) = self.engines.get_mut(engine) else { return };
         let conn = std::mem::replace(&mut session.line.conn, NO_CONN);
-        if conn != NO_CONN {
-            self.answer_poll(conn, NOOP, now);
+        if conn == NO_CONN {
+            session.leaving = true;
+            return;
         }
+        self.answer_poll(conn, NOOP, now);
         self.forget_engine(engine, now);
     }
 

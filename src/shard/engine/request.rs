@@ -273,6 +273,11 @@ pub(super) fn subprotocol(request: &Request<'_>) -> Option<&'static str> {
 }
 
 impl Reply {
+    /// The response to a post.
+    pub(super) fn taken(&self) -> Vec<u8> {
+        self.response(200, &[("Content-Type", "text/html")], b"ok")
+    }
+
     /// The response to a poll.
     pub(super) fn poll_response(&self, payload: &[u8]) -> Vec<u8> {
         self.response(
