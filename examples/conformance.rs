@@ -1,25 +1,48 @@
-//! An echo server over the codecs of `fanfare::proto` and blocking sockets, one thread for each connection:
-//! what a WebSocket conformance suite (Autobahn's cases) is run against. Nothing of a shard is in it, so a case
-//! that fails here is a fault of the codec.
+//! What conformance suites are run against.
 //!
 //! ```text
 //! cargo run --release --example conformance -- --listen 127.0.0.1:9001
 //! pip install kosoku && kosoku 127.0.0.1:9001/echo -x '12.*' -x '13.*'
 //! ```
 //!
-//! `/echo` echoes text as text and binary as binary, and answers pings and closes. Sections 12 and 13 of the suite
-//! are about compression, which is not negotiated.
+//! | path | |
+//! |---|---|
+//! | `/echo` | WebSocket (Autobahn's cases): text comes back as text and binary as binary. It is served by the codecs of `fanfare::proto` over blocking sockets, so a case that fails is a fault of the codec. Sections 12 and 13 of the suite are about compression, which is not negotiated |
+//! | `/engine.io/` | the Engine.IO protocol's test suite: every message comes back |
+//! | `/socket.io/` | the Socket.IO protocol's test suite: the application of `fanfare::app`'s `echo`, in the namespaces `/` and `/custom` |
+//!
+//! The latter two are served by a shard as the broker has it. With `--recovery` a client that asks for it can come back to
+//! its session within 2 s.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use crossbeam_channel::{Sender, bounded};
+use fanfare::accept::{Accepted, Acceptor};
+use fanfare::app::AppSettings;
+use fanfare::audience::App;
+use fanfare::auth::Verifier;
+use fanfare::limits::Limits;
+use fanfare::metrics::{RouterMetrics, ShardMetrics};
 use fanfare::proto::ws::{self, Decoder, Message};
 use fanfare::proto::{http, upgrade};
+use fanfare::room::pattern::RoomPatterns;
+use fanfare::router::{Router, RouterSettings};
+use fanfare::run::{self, Alarm, Alone, MioNet};
+use fanfare::settings::{AuthSettings, Secret, SocketIo};
+use fanfare::shard::turn::Command;
+use fanfare::shard::{Common, Shard, ShardSettings};
+use fanfare::time::Now;
+use fanfare::users::Users;
+use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
 
-/// Largest message: the suite's largest is 16 MiB.
+/// Largest message on `/echo`: the suite's largest is 16 MiB.
 const MAX_MESSAGE: usize = 16 * 1024 * 1024;
 /// Largest request head.
 const MAX_HEAD: usize = 16 * 1024;
@@ -29,42 +52,224 @@ const READ_BYTES: usize = 64 * 1024;
 const WRITE_BYTES: usize = 256 * 1024;
 /// How long the peer has to read our close frame and to close.
 const LINGER: Duration = Duration::from_secs(2);
-/// Connections at once; more wait in the listener's backlog.
-const CONNECTIONS: usize = 64;
+/// How the requests begin that stay here.
+const ECHO: &[u8; 10] = b"GET /echo ";
+/// How long a connection has for the first line of its request.
+const FIRST_LINE: Duration = Duration::from_secs(10);
+/// Connections whose first line is awaited; further ones are let go.
+const WAITING: usize = 1_024;
+/// Connections to `/echo` at once; further ones are let go.
+const ECHOES: usize = 64;
 
-/// WebSocket echo server for conformance suites.
+/// A server for conformance suites.
 #[derive(Parser)]
 struct Arguments {
     /// Where to listen; port 0 takes a free one, which is printed.
     #[arg(long, default_value = "127.0.0.1:9001")]
     listen: SocketAddr,
+    /// Connection state recovery, for clients that ask for it.
+    #[arg(long)]
+    recovery: bool,
 }
 
 fn main() -> io::Result<()> {
-    let listener = TcpListener::bind(Arguments::parse().listen)?;
+    let arguments = Arguments::parse();
+    let listener = TcpListener::bind(arguments.listen)?;
+    let gateway = Gateway::start(arguments.recovery)?;
     println!("listening on {}", listener.local_addr()?);
-    thread::scope(|scope| {
-        for _ in 0..CONNECTIONS {
-            scope.spawn(|| {
-                loop {
-                    match listener.accept() {
-                        Ok((stream, peer)) => {
-                            if let Err(error) = serve(stream) {
-                                eprintln!("{peer}: {error}");
-                            }
-                        }
-                        Err(error) => eprintln!("accept: {error}"),
-                    }
+    Front::new(listener, gateway)?.run()
+}
+
+/// Looks at the first line of each connection's first request, without taking it off the socket: `/echo` gets a thread, all
+/// else is the shard's, in the order in which the requests came.
+struct Front {
+    poll: Poll,
+    listener: mio::net::TcpListener,
+    waiting: Slab<(mio::net::TcpStream, SocketAddr, Instant)>,
+    echoes: Arc<AtomicUsize>,
+    gateway: Gateway,
+}
+
+const LISTENER: Token = Token(usize::MAX);
+
+impl Front {
+    fn new(listener: TcpListener, gateway: Gateway) -> io::Result<Front> {
+        let poll = Poll::new()?;
+        listener.set_nonblocking(true)?;
+        let mut listener = mio::net::TcpListener::from_std(listener);
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        Ok(Front { poll, listener, waiting: Slab::new(), echoes: Arc::default(), gateway })
+    }
+
+    fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(256);
+        loop {
+            match self.poll.poll(&mut events, Some(Duration::from_secs(1))) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            for event in &events {
+                let done = match event.token() {
+                    LISTENER => self.accept(),
+                    Token(key) => self.look(key),
+                };
+                if let Err(error) = done {
+                    eprintln!("{error}");
                 }
-            });
+            }
+            self.waiting.retain(|_, (_, _, since)| since.elapsed() < FIRST_LINE);
         }
-    });
-    Ok(())
+    }
+
+    fn accept(&mut self) -> io::Result<()> {
+        loop {
+            let (mut stream, peer) = match self.listener.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            if self.waiting.len() >= WAITING {
+                continue;
+            }
+            stream.set_nodelay(true)?;
+            let place = self.waiting.vacant_entry();
+            self.poll.registry().register(&mut stream, Token(place.key()), Interest::READABLE)?;
+            place.insert((stream, peer, Instant::now()));
+        }
+    }
+
+    /// Sends a connection where it belongs, as soon as that can be told.
+    fn look(&mut self, key: usize) -> io::Result<()> {
+        let Some((stream, ..)) = self.waiting.get(key) else { return Ok(()) };
+        let mut front = [0; ECHO.len()];
+        let count = match stream.peek(&mut front) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            count => count.unwrap_or(0),
+        };
+        if count > 0 && count < ECHO.len() && ECHO.starts_with(&front[..count]) {
+            return Ok(());
+        }
+        let (mut stream, peer, _) = self.waiting.remove(key);
+        self.poll.registry().deregister(&mut stream)?;
+        match &front == ECHO {
+            _ if count == 0 => Ok(()),
+            true => self.echo(stream.into(), peer),
+            false => self.gateway.accept(stream, peer),
+        }
+    }
+
+    fn echo(&self, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
+        stream.set_nonblocking(false)?;
+        let echoes = Arc::clone(&self.echoes);
+        if echoes.fetch_add(1, Ordering::AcqRel) >= ECHOES {
+            echoes.fetch_sub(1, Ordering::AcqRel);
+            return Ok(());
+        }
+        thread::Builder::new().spawn(move || {
+            if let Err(error) = serve(stream) {
+                eprintln!("{peer}: {error}");
+            }
+            echoes.fetch_sub(1, Ordering::AcqRel);
+        })?;
+        Ok(())
+    }
+}
+
+/// The shard that serves Engine.IO and Socket.IO, on its own thread.
+struct Gateway {
+    commands: Sender<Command<mio::net::TcpStream>>,
+    alarm: Alarm,
+    open_sockets: Arc<AtomicUsize>,
+}
+
+impl Gateway {
+    fn start(recovery: bool) -> io::Result<Gateway> {
+        let (commands, from_front) = bounded(1_024);
+        let (_router_commands, from_nobody) = bounded(1);
+        let poll = Poll::new()?;
+        let alarm = Alarm::new(&poll)?;
+        let open_sockets = Arc::new(AtomicUsize::new(0));
+        let gateway = Gateway { commands, alarm: alarm.clone(), open_sockets: Arc::clone(&open_sockets) };
+        thread::Builder::new().name("shard-0".to_owned()).spawn(move || {
+            let limits = limits();
+            let recovery = recovery.then_some(Duration::from_secs(2));
+            let mut router_settings = RouterSettings::new(RoomPatterns::default(), 1, &limits);
+            router_settings.recovery = recovery;
+            let metrics = Arc::new(ShardMetrics::default());
+            let router =
+                Router::new(router_settings, Arc::new(RouterMetrics::default()), vec![Arc::clone(&metrics)]);
+            let common =
+                Common { users: Arc::new(Users::default()), open_sockets: Arc::clone(&open_sockets) };
+            let served = (|| {
+                let net = MioNet::new(&poll)?;
+                let shard =
+                    Shard::new(0, net, Arc::new(settings(limits, recovery)?), common, metrics, Now::read());
+                let acceptor = Acceptor::new(Vec::new(), open_sockets, usize::MAX)?;
+                let alone = Alone { router, acceptor, commands: from_front, router_commands: from_nobody };
+                run::run_alone(poll, &alarm, shard, alone, None)
+            })();
+            if let Err(error) = served {
+                eprintln!("the shard has failed: {error}");
+                std::process::exit(1);
+            }
+        })?;
+        Ok(gateway)
+    }
+
+    fn accept(&self, stream: mio::net::TcpStream, peer: SocketAddr) -> io::Result<()> {
+        self.open_sockets.fetch_add(1, Ordering::AcqRel);
+        let accepted = Accepted { stream, peer: peer.ip(), is_surplus: false };
+        self.commands.send(accepted.into()).map_err(io::Error::other)?;
+        self.alarm.ring();
+        Ok(())
+    }
+}
+
+/// What the suites expect of the server they test.
+fn limits() -> Limits {
+    Limits {
+        message_size: 1_000_000,
+        json_depth: 1_024,
+        outbox: 16 * 1024 * 1024,
+        connects_per_address: None,
+        control: None,
+        pings: None,
+        ..Limits::default()
+    }
+}
+
+fn settings(limits: Limits, recovery: Option<Duration>) -> io::Result<ShardSettings> {
+    let secret = Secret::new("no token is ever looked at by the echo application");
+    let verifier = Verifier::new(&AuthSettings { secret, ..AuthSettings::default() });
+    Ok(ShardSettings {
+        app: AppSettings {
+            patterns: RoomPatterns::default(),
+            control: limits.control,
+            grace: Duration::from_secs(30),
+        },
+        limits,
+        apps: [false; App::COUNT],
+        allowed_origins: vec!["http://client.test".to_owned()],
+        trusted_proxies: Vec::new(),
+        verifier: Arc::new(verifier.map_err(io::Error::other)?),
+        anonymous: true,
+        ping_interval: Duration::from_secs(30),
+        pong_timeout: Duration::from_secs(60),
+        tls: None,
+        socketio: SocketIo {
+            ping_interval: Duration::from_millis(300),
+            ping_timeout: Duration::from_millis(200),
+            upgrade_timeout: Duration::from_secs(1),
+            recovery,
+            ..SocketIo::default()
+        },
+        shards: 1,
+        echo: true,
+    })
 }
 
 /// One connection, from its first byte to its last.
 fn serve(mut stream: TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
     let mut early = Vec::new();
     if shake_hands(&mut stream, &mut early)? {
         echo(&mut stream, &mut early)?;

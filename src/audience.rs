@@ -54,19 +54,22 @@ impl App {
 pub enum TransportKind {
     /// A WebSocket connection.
     WebSocket,
+    /// Engine.IO's HTTP long-polling.
+    Polling,
 }
 
 impl TransportKind {
     /// How many kinds there are.
-    pub const COUNT: usize = 1;
+    pub const COUNT: usize = 2;
 
     /// All kinds, in index order.
-    pub const ALL: [TransportKind; TransportKind::COUNT] = [TransportKind::WebSocket];
+    pub const ALL: [TransportKind; TransportKind::COUNT] = [TransportKind::WebSocket, TransportKind::Polling];
 
     /// The metric label.
     pub const fn name(self) -> &'static str {
         match self {
             TransportKind::WebSocket => "websocket",
+            TransportKind::Polling => "polling",
         }
     }
 }
@@ -79,14 +82,21 @@ pub enum Wire {
     Native,
     /// `{"type","userId"?,"data"}` (`account`).
     Typed,
+    /// `42["event",DATA]`, namespace `/` (`market` over Socket.IO).
+    SocketIo,
+    /// `42["event",DATA,"OFFSET"]`, namespace `/`: for clients that asked for connection state recovery.
+    SocketIoOffset,
+    /// `42/custom,["event",DATA]`, the second namespace of the conformance echo application.
+    SocketIoCustom,
 }
 
 impl Wire {
     /// How many wires there are: the length of every per-wire array.
-    pub const COUNT: usize = 2;
+    pub const COUNT: usize = 5;
 
     /// All wires, in index order.
-    pub const ALL: [Wire; Wire::COUNT] = [Wire::Native, Wire::Typed];
+    pub const ALL: [Wire; Wire::COUNT] =
+        [Wire::Native, Wire::Typed, Wire::SocketIo, Wire::SocketIoOffset, Wire::SocketIoCustom];
 
     /// The wire's place in a per-wire array.
     pub const fn index(self) -> usize {
@@ -98,14 +108,39 @@ impl Wire {
         match self {
             Wire::Native => "native",
             Wire::Typed => "typed",
+            Wire::SocketIo => "socketio",
+            Wire::SocketIoOffset => "socketio_offset",
+            Wire::SocketIoCustom => "socketio_custom",
         }
     }
 
     /// The app whose clients use this wire.
     pub const fn app(self) -> App {
         match self {
-            Wire::Native => App::Market,
+            Wire::Native | Wire::SocketIo | Wire::SocketIoOffset | Wire::SocketIoCustom => App::Market,
             Wire::Typed => App::Account,
+        }
+    }
+
+    /// The Socket.IO namespace; `None` where the wire is another protocol's.
+    pub const fn namespace(self) -> Option<&'static str> {
+        match self {
+            Wire::Native | Wire::Typed => None,
+            Wire::SocketIo | Wire::SocketIoOffset => Some("/"),
+            Wire::SocketIoCustom => Some("/custom"),
+        }
+    }
+
+    /// Whether events carry their offset as one more argument.
+    pub const fn has_offset(self) -> bool {
+        matches!(self, Wire::SocketIoOffset)
+    }
+
+    /// The same wire for a client that did not ask for offsets.
+    pub const fn without_offset(self) -> Wire {
+        match self {
+            Wire::SocketIoOffset => Wire::SocketIo,
+            other => other,
         }
     }
 }

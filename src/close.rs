@@ -9,6 +9,8 @@ use std::fmt;
 pub enum CloseReason {
     /// The client closed, or its TCP connection ended after a close frame.
     ClientClosed,
+    /// The client left its Socket.IO namespace (DISCONNECT): it does not mean to come back.
+    ClientLeft,
     /// The TCP connection ended or failed without a close frame.
     ConnectionLost,
     /// The request was answered and the connection was not to be kept.
@@ -50,7 +52,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// The labels of `fanfare_connections_closed_total`, in index order.
-    pub const LABELS: [&'static str; 17] = [
+    pub const LABELS: [&'static str; 18] = [
         "client_closed",
         "connection_lost",
         "answered",
@@ -68,6 +70,7 @@ impl CloseReason {
         "overloaded",
         "disconnected",
         "internal",
+        "client_left",
     ];
 
     /// The place of this reason in a per-reason array.
@@ -90,6 +93,7 @@ impl CloseReason {
             CloseReason::Overloaded => 14,
             CloseReason::Disconnected { .. } => 15,
             CloseReason::Internal => 16,
+            CloseReason::ClientLeft => 17,
         }
     }
 
@@ -101,7 +105,10 @@ impl CloseReason {
     /// The WebSocket close code to send.
     pub const fn code(&self) -> u16 {
         match self {
-            CloseReason::ClientClosed | CloseReason::Answered | CloseReason::ConnectionLost => 1000,
+            CloseReason::ClientClosed
+            | CloseReason::ClientLeft
+            | CloseReason::Answered
+            | CloseReason::ConnectionLost => 1000,
             CloseReason::GoingAway | CloseReason::PingTimeout | CloseReason::HandshakeTimeout => 1001,
             CloseReason::ProtocolError(_) | CloseReason::TlsError => 1002,
             CloseReason::UnsupportedData => 1003,
@@ -117,7 +124,10 @@ impl CloseReason {
     /// The text of the close frame: what happened, in plain words.
     pub fn text(&self) -> &str {
         match self {
-            CloseReason::ClientClosed | CloseReason::Answered | CloseReason::ConnectionLost => "",
+            CloseReason::ClientClosed
+            | CloseReason::ClientLeft
+            | CloseReason::Answered
+            | CloseReason::ConnectionLost => "",
             CloseReason::GoingAway => "server is going away, reconnect",
             CloseReason::ProtocolError(what) => what,
             CloseReason::UnsupportedData => "send text, not binary",
@@ -140,9 +150,24 @@ impl CloseReason {
         !matches!(
             self,
             CloseReason::ClientClosed
+                | CloseReason::ClientLeft
                 | CloseReason::Answered
                 | CloseReason::ConnectionLost
                 | CloseReason::GoingAway
+        )
+    }
+
+    /// Whether a client that asked for connection state recovery may come back to its session: its transport was lost, and
+    /// it neither left nor was sent away.
+    pub const fn is_recoverable(&self) -> bool {
+        matches!(
+            self,
+            CloseReason::ClientClosed
+                | CloseReason::ConnectionLost
+                | CloseReason::PingTimeout
+                | CloseReason::TokenExpired
+                | CloseReason::SlowConsumer
+                | CloseReason::TlsError
         )
     }
 }

@@ -243,6 +243,9 @@ pub const TOKEN_BYTES: usize = 8 * 1024;
 pub const PRESENCE_USERS: usize = 100;
 /// Refusals in a row after which a connection is closed (`spec/limits.md`).
 pub const REFUSALS: u32 = 10;
+
+/// Binary attachments of one Socket.IO packet.
+pub const ATTACHMENTS: u32 = 10;
 /// Most shards: interest is one 64-bit set for each room.
 pub const SHARDS: usize = 64;
 /// Events a shard takes from its mailbox in one turn, so that sockets are read in between.
@@ -253,6 +256,19 @@ pub const TURN_BYTES: usize = 256 * 1024;
 pub const PUBLISH_IDS: usize = 100_000;
 /// How long a publish id is remembered (`spec/ingest.md`).
 pub const PUBLISH_ID_AGE: Duration = Duration::from_secs(120);
+/// Events kept of a room for clients that come back (`spec/market.md`).
+pub const HISTORY_EVENTS: usize = 1_000;
+/// Bytes of events kept of a room for clients that come back (`spec/market.md`).
+pub const HISTORY_ROOM_BYTES: usize = 256 * 1024;
+/// Bytes of events kept of all rooms together, overhead included: a thousand rooms with all they may have. Beyond it a
+/// room keeps less, and its clients may come back too late.
+pub const HISTORY_BYTES: usize = 256 * 1024 * 1024;
+/// Lost sessions kept for recovery; beyond them the one that was lost first is given up.
+pub const SAVED_SESSIONS: usize = 100_000;
+/// Rooms of all lost sessions together, about 48 bytes each: ten for each session.
+pub const SAVED_ROOMS: usize = 1_000_000;
+/// Counted messages whose counts are open at once; beyond them the oldest is answered with what has been counted.
+pub const COUNTED_MESSAGES: usize = 65_536;
 
 #[cfg(test)]
 mod tests {

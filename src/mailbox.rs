@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use smol_str::SmolStr;
+use uuid::Uuid;
 
 use crate::audience::App;
 use crate::room::name::RoomName;
@@ -17,6 +18,9 @@ use crate::users::{Presence, User};
 
 /// The shard has no members of the room.
 pub const NO_SLOT: u32 = u32::MAX;
+
+/// A recoverable session's secret name: whoever shows it gets the session (`spec/market.md`, connection state recovery).
+pub type Pid = [u8; 16];
 
 /// From the router to a shard, in one order.
 #[derive(Debug)]
@@ -36,6 +40,8 @@ pub enum ToShard {
         room: RoomName,
         /// The newest event of each key, where the room's policy is `latest`.
         newest: Vec<Arc<Publication>>,
+        /// The router's newest sequence number: what comes from here on has a higher one.
+        sequence: u64,
     },
     /// End a user's connections, answer with [`ToRouter::Count`].
     Disconnect {
@@ -54,11 +60,46 @@ pub enum ToShard {
         client: ClientId,
         /// The answer.
         users: Vec<Presence>,
+        /// The client's acknowledgement id, as it was asked with.
+        ack: Option<u64>,
     },
     /// Nobody listened for what this client sent to backends.
     Unheard {
         /// Who sent it.
         client: ClientId,
+    },
+    /// The answer to [`ToRouter::Restore`]. If who asked is gone meanwhile, the shard says [`ToRouter::Save`] again.
+    Restored {
+        /// Who asked.
+        client: ClientId,
+        /// The session, which is no longer kept; `None`: there is none of that name, or no longer.
+        saved: Option<Box<Saved>>,
+        /// The router's newest sequence number: a session that begins now begins behind it.
+        sequence: u64,
+    },
+    /// The session of this client has come back with another connection: the client is lost. The shard closes it, which
+    /// it tells with [`ToRouter::Save`] or [`ToRouter::Unrecoverable`]; one that is gone already has told.
+    Evict {
+        /// Who is lost.
+        client: ClientId,
+    },
+    /// The answer to [`ToRouter::Missed`].
+    Missed {
+        /// Who asked.
+        client: ClientId,
+        /// What it has missed, by sequence number, ascending; `None`: it cannot be recovered whole.
+        events: Option<Vec<Arc<Publication>>>,
+        /// The router's newest sequence number.
+        sequence: u64,
+    },
+    /// A counted publication ([`ToRouter::Publish`]) has reached all shards it was for.
+    Delivered {
+        /// Who published it.
+        client: ClientId,
+        /// The client's acknowledgement id.
+        ack: u64,
+        /// Connections it was addressed to.
+        count: u64,
     },
 }
 
@@ -103,6 +144,8 @@ pub enum ToRouter {
         client: ClientId,
         /// The users.
         users: Vec<SmolStr>,
+        /// The client's acknowledgement id, which comes back with the answer.
+        ack: Option<u64>,
     },
     /// How many connections something was addressed to.
     Count {
@@ -111,8 +154,55 @@ pub enum ToRouter {
         /// Connections of this shard.
         count: u32,
     },
+    /// The shard has a first recoverable member of the room: its events are kept from here on, even if nobody is in it.
+    /// A shard says so before, or right after, it joins the room.
+    Keep {
+        /// The shard.
+        shard: u8,
+        /// The room.
+        room: RoomName,
+    },
+    /// The shard has no recoverable member any more. [`ToRouter::Leave`] says it too. The events are kept for the
+    /// recovery window yet.
+    Unkeep {
+        /// The shard.
+        shard: u8,
+        /// The room.
+        room: RoomName,
+    },
+    /// A recoverable client is there, new or restored.
+    Recoverable {
+        /// Its session's name.
+        pid: Pid,
+        /// The client.
+        client: ClientId,
+    },
+    /// A recoverable client has ended for good.
+    Unrecoverable {
+        /// Its session's name.
+        pid: Pid,
+    },
+    /// A recoverable client was lost: it may come back within the recovery window.
+    Save(Box<Saved>),
+    /// A client has come back with the name of its session; answered with [`ToShard::Restored`]: at once, or, if the
+    /// session's client is thought to be there yet, when its shard has given it up ([`ToShard::Evict`]).
+    Restore {
+        /// Who has come back.
+        client: ClientId,
+        /// The session's name; `None`: it has none yet, and only wants to know where its offsets begin.
+        pid: Option<Pid>,
+    },
+    /// What has a restored client missed? Answered with [`ToShard::Missed`] at its place among the publications. Asked
+    /// after the joins of its rooms, so that nothing falls between the answer and what comes live.
+    Missed(Box<MissedQuery>),
     /// A client publishes. Data lane.
-    Publish(Box<Publication>),
+    Publish {
+        /// What.
+        publication: Box<Publication>,
+        /// Who wants to know how many it was addressed to, and the acknowledgement id for the answer,
+        /// [`ToShard::Delivered`].
+        counted: Option<(ClientId, u64)>,
+    },
     /// A client speaks to the backends. Data lane.
     Forward(Box<Forward>),
 }
@@ -120,7 +210,7 @@ pub enum ToRouter {
 impl ToRouter {
     /// Whether it belongs on the data lane, which may be full.
     pub const fn is_data(&self) -> bool {
-        matches!(self, ToRouter::Publish(_) | ToRouter::Forward(_))
+        matches!(self, ToRouter::Publish { .. } | ToRouter::Forward(_))
     }
 }
 
@@ -132,7 +222,7 @@ pub struct Forward {
     /// Its user.
     pub user: SmolStr,
     /// Its public id.
-    pub connection: uuid::Uuid,
+    pub connection: Uuid,
     /// Its app.
     pub app: App,
     /// The event's name.
@@ -141,4 +231,55 @@ pub struct Forward {
     pub data: Box<str>,
     /// When it was received.
     pub received: Now,
+}
+
+/// A room of a recoverable session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedRoom {
+    /// The room.
+    pub room: RoomName,
+    /// The policy of its prefix.
+    pub policy: Policy,
+    /// The router's sequence number when the client joined: it was told of nothing older, and has missed nothing older.
+    pub since: u64,
+}
+
+/// What is kept of a lost client that asked for recovery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saved {
+    /// The session's secret name.
+    pub pid: Pid,
+    /// Its user; empty for an anonymous one.
+    pub user: SmolStr,
+    /// Its app.
+    pub app: App,
+    /// Its public id, which it keeps.
+    pub connection: Uuid,
+    /// The rooms it was in.
+    pub rooms: Vec<SavedRoom>,
+    /// It gets its user's own events.
+    pub is_personal: bool,
+    /// The router's sequence number when the session began: it has missed nothing older.
+    pub since: u64,
+    /// Events of policy `latest` had been withheld from it, as it was slow: it needs all the newest ones.
+    pub conflated: bool,
+}
+
+/// What has a client missed?
+#[derive(Clone, Debug)]
+pub struct MissedQuery {
+    /// Who asks.
+    pub client: ClientId,
+    /// The sequence number of the last event it had.
+    pub after: u64,
+    /// Its rooms, the internal ones of its user, of everyone and of its event types included.
+    pub rooms: Vec<SavedRoom>,
+    /// Its app.
+    pub app: App,
+    /// Its public id: what it published itself it has not missed.
+    pub author: Uuid,
+    /// It needs the newest events of `latest` rooms even if they are older than the last it had.
+    pub conflated: bool,
+    /// Most bytes of events, as [`Publication::size`] counts them; what would be more is not recovered.
+    pub max_bytes: usize,
 }

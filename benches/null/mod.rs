@@ -19,7 +19,7 @@ use fanfare::mailbox::ToShard;
 use fanfare::metrics::{RouterMetrics, ShardMetrics};
 use fanfare::room::pattern::RoomPatterns;
 use fanfare::router::{Post, Router, RouterSettings};
-use fanfare::settings::{AuthSettings, Secret};
+use fanfare::settings::{AuthSettings, Secret, SocketIo};
 use fanfare::shard::turn::Command;
 use fanfare::shard::{Common, Net, Shard, ShardSettings};
 use fanfare::time::Now;
@@ -75,6 +75,10 @@ impl Net for NullNet {
     fn register(&mut self, _: &mut NullStream, _: u32) -> io::Result<()> {
         Ok(())
     }
+
+    fn deregister(&mut self, _: &mut NullStream) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 struct Here<'a>(&'a mut Shard<NullNet>, Now);
@@ -124,6 +128,9 @@ impl World {
             ping_interval: Duration::from_secs(30),
             pong_timeout: Duration::from_secs(60),
             tls: None,
+            socketio: SocketIo::default(),
+            shards: 1,
+            echo: false,
         };
         let common =
             Common { users: Arc::new(Users::default()), open_sockets: Arc::new(AtomicUsize::new(0)) };

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use crate::app::wire::Object;
-use crate::app::{Context, Input, Output, Session, string, wait_ms};
-use crate::audience::Wire;
+use crate::app::{Context, Input, Output, ReplyTo, Session, string, wait_ms};
 use crate::close::ErrorCode;
 use crate::limits::LABEL_CHARS;
 use crate::proto::json::Raw;
@@ -53,12 +51,9 @@ impl Session {
         match &*kind {
             "ping" => {
                 let now = context.now.unix_ms();
-                let text = context.out.write(|out| {
-                    Object::write(out, |pong| {
-                        pong.put("type", "pong").put("timestamp", time::seconds(now));
-                    });
+                context.out.reply_raw(|pong| {
+                    pong.put("type", "pong").put("timestamp", time::seconds(now));
                 });
-                context.out.push(Output::Reply(text));
             }
             "message" => {
                 let data = context.out.write(|out| out.extend_from_slice(message.bytes()));
@@ -79,13 +74,14 @@ impl Session {
 
 /// `{"type":"error","data":{code, message, details?}}`
 pub(super) fn write_error(
+    to: ReplyTo,
     context: &mut Context<'_>,
     code: ErrorCode,
     message: &str,
     event: Option<&str>,
     wait: Option<Duration>,
 ) {
-    context.out.reply(Wire::Typed, context.now, "error", |error| {
+    context.out.reply_error(to, "error", |error| {
         error.put("code", code.as_str()).put("message", message);
         if event.is_some() || wait.is_some() {
             error.object("details", |details| {

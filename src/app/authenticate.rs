@@ -1,7 +1,6 @@
 //! A token on a live connection: its end, the grace after it, and a new one (`spec/auth.md`).
 
-use crate::app::wire::Object;
-use crate::app::{Context, Output, Session, State};
+use crate::app::{Context, Output, ReplyTo, Session, State};
 use crate::auth::AuthError;
 use crate::close::{CloseReason, ErrorCode};
 
@@ -13,14 +12,13 @@ impl Session {
         }
         match self.state {
             State::Account(_) => {
-                let text = context.out.write(|out| {
-                    Object::write(out, |message| {
-                        message.put("type", "tokenExpired");
-                    })
+                context.out.reply_raw(|message| {
+                    message.put("type", "tokenExpired");
                 });
-                context.out.push(Output::Reply(text));
             }
-            State::Market => context.out.reply(self.wire(), context.now, "token_expired", |_| {}),
+            State::Market => context.out.reply(self.reply_to(context), "token_expired", |_| {}),
+            // Nobody asks it for tokens.
+            State::Echo(_) => {}
         }
         context.out.push(Output::Deadline);
     }
@@ -45,14 +43,20 @@ impl Session {
 
     fn auth_error(&self, context: &mut Context<'_>, code: ErrorCode, message: &str) {
         context.out.count_error(code);
-        context.out.reply(self.wire(), context.now, "auth_error", |error| {
+        let to = self.reply_to(context);
+        context.out.reply(ReplyTo { ack: None, ..to }, "auth_error", |error| {
             error.put("error", message).put("code", code.as_str());
         });
+        // The acknowledgement has the form of all errors.
+        let ack = context.out.compose_ack_error(to, |error| {
+            error.put("code", code.as_str()).put("message", message);
+        });
+        context.out.push(Output::Reply(ack));
     }
 
     /// `authenticated {user:{id, username?, roles?}}`
     pub(super) fn write_authenticated(&self, context: &mut Context<'_>) {
-        context.out.reply(self.wire(), context.now, "authenticated", |data| {
+        context.out.reply(self.reply_to(context), "authenticated", |data| {
             data.object("user", |user| {
                 user.put("id", &**self.user.id());
                 let Some(details) = &self.details else { return };

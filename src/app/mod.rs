@@ -5,6 +5,7 @@
 
 mod account;
 mod authenticate;
+mod echo;
 mod market;
 pub mod outputs;
 pub mod wire;
@@ -12,6 +13,8 @@ pub mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
 use crate::audience::{App, Wire};
@@ -25,7 +28,7 @@ use crate::time::Now;
 use crate::users::{Meter, Presence, User};
 
 pub use account::Labels;
-pub use outputs::{Output, Outputs};
+pub use outputs::{Asked, Output, Outputs, ReplyTo};
 
 /// What sessions need of the configuration. Replaced whole at a reload.
 #[derive(Clone, Debug)]
@@ -50,15 +53,39 @@ pub struct Context<'a> {
     pub parser: &'a mut Parser,
     /// Takes the effects.
     pub out: &'a mut Outputs,
+    /// The id of the acknowledgement that the input asks for. The session sets it.
+    pub ack: Option<u64>,
+}
+
+impl Context<'_> {
+    /// What a refusal that comes later needs.
+    fn asked(&self, event: &'static str) -> Asked {
+        Asked { event, ack: self.ack }
+    }
 }
 
 /// What can happen to a session.
 #[derive(Debug)]
 pub enum Input<'a> {
     /// The client is connected.
-    Opened,
+    Opened {
+        /// The newest offset, for a client that asked for recovery and begins anew. `None` where its wire has none, and for
+        /// a client that was recovered.
+        offset: Option<u64>,
+    },
     /// A text message.
     Text(&'a str),
+    /// A Socket.IO event.
+    Event {
+        /// The packet's JSON array: the event's name, then its arguments.
+        args: Raw<'a>,
+        /// Whether it is a BINARY_EVENT.
+        is_binary: bool,
+        /// Its attachments, in order.
+        attachments: &'a [Box<[u8]>],
+        /// The id of the acknowledgement that it asks for.
+        ack: Option<u64>,
+    },
     /// A binary message.
     Binary,
     /// A message over the size limit, which was not read.
@@ -68,22 +95,40 @@ pub enum Input<'a> {
     },
     /// The token's time is over, or the grace after it.
     TokenOver,
-    /// The client would be in more rooms than it may; `event` asked for it.
-    TooManyRooms {
-        /// The client's event.
-        event: &'static str,
-    },
-    /// The router's data lane was full, so that what `event` asked to publish was not taken.
-    Busy {
-        /// The client's event.
-        event: &'static str,
-    },
+    /// The client would be in more rooms than it may.
+    TooManyRooms(Asked),
+    /// The router's data lane was full, so that what the client asked to publish was not taken.
+    Busy(Asked),
     /// Nobody listens for what the client sent to backends.
     Unheard,
     /// The answer to [`Output::Presence`].
-    Presence(&'a [Presence]),
+    Presence {
+        /// Who is there.
+        users: &'a [Presence],
+        /// As it was asked.
+        ack: Option<u64>,
+    },
+    /// The answer to a counted [`Output::Publish`].
+    Delivered {
+        /// Connections it was addressed to.
+        count: u64,
+        /// As it was asked.
+        ack: u64,
+    },
     /// The server is about to close the connection.
     Closing(&'a CloseReason),
+}
+
+impl Input<'_> {
+    /// The id of the acknowledgement that whatever comes of this input answers.
+    fn ack(&self) -> Option<u64> {
+        match self {
+            Input::Event { ack, .. } | Input::Presence { ack, .. } => *ack,
+            Input::TooManyRooms(asked) | Input::Busy(asked) => asked.ack,
+            Input::Delivered { ack, .. } => Some(*ack),
+            _ => None,
+        }
+    }
 }
 
 /// One client's state machine.
@@ -96,6 +141,7 @@ pub struct Session {
     /// Unix seconds; `u64::MAX` for an anonymous client.
     expires_at: u64,
     state: State,
+    wire: Wire,
     /// Refused control events in a row.
     refusals: u8,
     /// `token_expired` has been sent and the grace runs.
@@ -107,6 +153,8 @@ pub struct Session {
 enum State {
     Account(Option<Box<Labels>>),
     Market,
+    /// The payload of CONNECT.
+    Echo(Box<str>),
 }
 
 /// Who a new client is.
@@ -129,8 +177,15 @@ pub struct Opening {
 pub enum AppOpening {
     /// `account`: the labels in the query.
     Account(Labels),
-    /// `market` over `/feed`.
-    Market,
+    /// `market`: the wire is native over `/feed`, else one of Socket.IO.
+    Market(Wire),
+    /// The echo application of the conformance suites.
+    Echo {
+        /// One of Socket.IO.
+        wire: Wire,
+        /// The payload of CONNECT as it was written; empty: none.
+        auth: Box<str>,
+    },
 }
 
 impl Session {
@@ -140,16 +195,19 @@ impl Session {
             Some(identity) => (identity.expires_at, identity.details),
             None => (u64::MAX, None),
         };
+        let (state, wire) = match opening.app {
+            AppOpening::Account(labels) => (State::Account(labels.into_boxed()), Wire::Typed),
+            AppOpening::Market(wire) => (State::Market, wire),
+            AppOpening::Echo { wire, auth } => (State::Echo(auth), wire),
+        };
         Session {
             user: opening.user,
             details,
             connection: opening.connection,
             client: opening.client,
             expires_at,
-            state: match opening.app {
-                AppOpening::Account(labels) => State::Account(labels.into_boxed()),
-                AppOpening::Market => State::Market,
-            },
+            state,
+            wire,
             refusals: 0,
             in_grace: false,
         }
@@ -157,18 +215,12 @@ impl Session {
 
     /// The app.
     pub fn app(&self) -> App {
-        match self.state {
-            State::Account(_) => App::Account,
-            State::Market => App::Market,
-        }
+        self.wire.app()
     }
 
     /// How events are framed for this client.
     pub fn wire(&self) -> Wire {
-        match self.state {
-            State::Account(_) => Wire::Typed,
-            State::Market => Wire::Native,
-        }
+        self.wire
     }
 
     /// The user.
@@ -186,12 +238,29 @@ impl Session {
         self.connection
     }
 
+    /// The client's public id as its clients read it: a Socket.IO `sid` is the 16 bytes in base64url.
+    pub fn connection_id(&self) -> String {
+        match self.wire.namespace() {
+            Some(_) => URL_SAFE_NO_PAD.encode(self.connection.as_bytes()),
+            None => self.connection.to_string(),
+        }
+    }
+
+    fn reply_to(&self, context: &Context<'_>) -> ReplyTo {
+        ReplyTo { wire: self.wire, now: context.now, ack: context.ack }
+    }
+
     /// The client's platform, for `/stats` and logs.
     pub fn labels(&self) -> Option<&Labels> {
         match &self.state {
             State::Account(labels) => labels.as_deref(),
-            State::Market => None,
+            State::Market | State::Echo(_) => None,
         }
+    }
+
+    /// Goes on as the client that had this public id, and came back.
+    pub fn take_over(&mut self, connection: Uuid) {
+        self.connection = connection;
     }
 
     /// When [`Input::TokenOver`] is due, Unix ms.
@@ -202,6 +271,7 @@ impl Session {
 
     /// Takes one input; the effects are in `context.out`.
     pub fn handle(&mut self, input: Input<'_>, context: &mut Context<'_>) {
+        context.ack = input.ack();
         match input {
             Input::Text(text) => self.text(text, context),
             Input::Binary => context.out.push(Output::Close(CloseReason::UnsupportedData)),
@@ -210,18 +280,19 @@ impl Session {
                 self.refuse(context, ErrorCode::MessageTooLarge, &message, None, None);
             }
             Input::TokenOver => self.token_over(context),
-            Input::TooManyRooms { event } => {
+            Input::TooManyRooms(asked) => {
                 let message = "too many rooms on this connection: leave some first";
-                self.refuse(context, ErrorCode::RateLimited, message, Some(event), None);
+                self.refuse(context, ErrorCode::RateLimited, message, Some(asked.event), None);
             }
-            Input::Busy { event } => {
+            Input::Busy(asked) => {
                 let message = "the server is busy: send this again in a moment";
                 let wait = Duration::from_millis(100);
-                self.refuse(context, ErrorCode::RateLimited, message, Some(event), Some(wait));
+                self.refuse(context, ErrorCode::RateLimited, message, Some(asked.event), Some(wait));
             }
             other => match &self.state {
                 State::Account(_) => self.account_input(other, context),
                 State::Market => self.market_input(other, context),
+                State::Echo(auth) => self.echo_input(auth, other, context),
             },
         }
     }
@@ -231,6 +302,8 @@ impl Session {
             Ok(message) if message.is_object() => match &self.state {
                 State::Account(_) => self.account_message(message, context),
                 State::Market => self.market_message(message, context),
+                // Its clients send packets.
+                State::Echo(_) => {}
             },
             Ok(_) => self.malformed(context, "a message is a JSON object"),
             Err(error) => self.malformed(context, &error.to_string()),
@@ -275,8 +348,11 @@ impl Session {
     ) {
         context.out.count_error(code);
         match self.state {
-            State::Account(_) => account::write_error(context, code, message, event, wait),
-            State::Market => market::write_error(context, code, message, event, wait),
+            State::Account(_) => {
+                account::write_error(self.reply_to(context), context, code, message, event, wait)
+            }
+            State::Market => market::write_error(self.reply_to(context), context, code, message, event, wait),
+            State::Echo(_) => self.echo_error(code, message, wait, context),
         }
     }
 
@@ -287,7 +363,7 @@ impl Session {
 }
 
 /// A time to wait as `retry_after_ms` says it: rounded up, so that who waits that long is let through.
-fn wait_ms(wait: Duration) -> u64 {
+pub fn wait_ms(wait: Duration) -> u64 {
     wait.as_nanos().div_ceil(1_000_000).max(1) as u64
 }
 
@@ -295,3 +371,6 @@ fn wait_ms(wait: Duration) -> u64 {
 fn string<'a>(object: Raw<'a>, key: &str) -> Option<std::borrow::Cow<'a, str>> {
     object.get(key).and_then(Raw::as_str)
 }
+
+#[cfg(test)]
+mod tests;

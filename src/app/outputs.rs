@@ -4,17 +4,29 @@ use std::ops::Range;
 
 use smol_str::SmolStr;
 
+use crate::app::wire::socketio::{self, Kind};
 use crate::app::wire::{self, Object};
 use crate::audience::Wire;
 use crate::close::{CloseReason, ErrorCode};
 use crate::metrics::LimitKind;
+use crate::proto::ws;
 use crate::room::name::RoomName;
 use crate::room::pattern::Policy;
 use crate::room::publication::Publication;
 use crate::time::Now;
 
-/// A text in [`Outputs`].
+/// A text in [`Outputs`]. What is sent to clients are whole WebSocket frames, headers included, one after another: an
+/// answer may be an event and an acknowledgement.
 pub type Text = Range<usize>;
+
+/// What a client asked for, for a refusal that comes later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The client's event.
+    pub event: &'static str,
+    /// The id of the acknowledgement it asked for.
+    pub ack: Option<u64>,
+}
 
 /// A room to join, with the policy of its prefix.
 #[derive(Clone, Debug)]
@@ -28,7 +40,7 @@ pub struct Joining {
 /// One effect.
 #[derive(Debug)]
 pub enum Output {
-    /// Send this text.
+    /// Send these frames; empty: nothing.
     Reply(Text),
     /// Join the rooms; send the confirmation when all are joined, then the newest events of each.
     Join {
@@ -36,37 +48,46 @@ pub enum Output {
         rooms: Vec<Joining>,
         /// Sent once joined; empty: nothing.
         confirmation: Text,
-        /// The client's event that asked, for the refusal.
-        event: &'static str,
+        /// For the refusal.
+        asked: Asked,
     },
     /// Leave the room, then send the confirmation.
     Leave {
         /// The room; it need not have been joined.
         room: RoomName,
-        /// Sent once left.
+        /// Sent once left; empty: nothing.
         confirmation: Text,
     },
     /// Whether what is published to the user reaches this client, then send the confirmation.
     Personal {
         /// From now on.
         on: bool,
-        /// Sent then.
+        /// Sent then; empty: nothing.
         confirmation: Text,
     },
     /// Publish through the router.
     Publish {
         /// What.
         publication: Publication,
-        /// The client's event, for the refusal.
-        event: &'static str,
+        /// For the refusal.
+        asked: Asked,
+        /// Sent once the router's lane has taken it; empty: nothing.
+        confirmation: Text,
+        /// Answer with [`Input::Delivered`](crate::app::Input::Delivered) when the shards have counted.
+        counted: bool,
     },
     /// Ask the router which of these users are connected.
-    Presence(Vec<SmolStr>),
+    Presence {
+        /// The users.
+        users: Vec<SmolStr>,
+        /// The id of the acknowledgement that was asked for, for the answer.
+        ack: Option<u64>,
+    },
     /// Hand a message to the backends that listen for it.
     Forward {
         /// The event's name.
         event: Box<str>,
-        /// The line's `data`.
+        /// The line's `data`: JSON, no frame.
         data: Text,
     },
     /// The token's deadline has changed.
@@ -75,11 +96,24 @@ pub enum Output {
     Close(CloseReason),
 }
 
+/// How an answer reaches the client that asked.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplyTo {
+    /// The client's wire.
+    pub wire: Wire,
+    /// The time of this turn.
+    pub now: Now,
+    /// The id of the acknowledgement that gets the answer too. Only wires of Socket.IO have any.
+    pub ack: Option<u64>,
+}
+
 /// The effects of one input.
 #[derive(Debug, Default)]
 pub struct Outputs {
     list: Vec<Output>,
     text: Vec<u8>,
+    /// The object of the answer that is being written.
+    object: Vec<u8>,
     errors: Vec<ErrorCode>,
     limits: Vec<LimitKind>,
     /// Lists that are being carried out: an effect may lead to another input.
@@ -92,24 +126,77 @@ impl Outputs {
         self.list.push(output);
     }
 
-    /// Writes a text in the client's wire and returns its place.
-    pub fn compose(&mut self, wire: Wire, now: Now, name: &str, fill: impl FnOnce(&mut Object<'_>)) -> Text {
-        let start = self.text.len();
-        wire::write_message(&mut self.text, wire, now, name, fill);
-        start..self.text.len()
+    /// Writes an answer in the client's wire, the event and the acknowledgement, and returns its place.
+    pub fn compose(&mut self, to: ReplyTo, name: &str, fill: impl FnOnce(&mut Object<'_>)) -> Text {
+        self.frames(fill, |out, object| {
+            wire::write_message(out, to.wire, to.now, name, object, None);
+            write_ack(out, to, &[object]);
+        })
     }
 
-    /// Writes a text by hand and returns its place.
+    /// Sends an answer.
+    pub fn reply(&mut self, to: ReplyTo, name: &str, fill: impl FnOnce(&mut Object<'_>)) {
+        let text = self.compose(to, name, fill);
+        self.push(Output::Reply(text));
+    }
+
+    /// Sends an error as the event `name`. The acknowledgement gets `{"error":OBJECT}`.
+    pub fn reply_error(&mut self, to: ReplyTo, name: &str, fill: impl FnOnce(&mut Object<'_>)) {
+        let text = self.frames(fill, |out, object| {
+            wire::write_message(out, to.wire, to.now, name, object, None);
+            write_ack_error(out, to, object);
+        });
+        self.push(Output::Reply(text));
+    }
+
+    /// Sends an event with the client's first offset, where its wire has offsets.
+    pub fn reply_with_offset(
+        &mut self,
+        to: ReplyTo,
+        name: &str,
+        offset: Option<u64>,
+        fill: impl FnOnce(&mut Object<'_>),
+    ) {
+        let text =
+            self.frames(fill, |out, object| wire::write_message(out, to.wire, to.now, name, object, offset));
+        self.push(Output::Reply(text));
+    }
+
+    /// Writes the acknowledgement alone, if the client asked for one, and returns its place. `arguments` is what stands
+    /// between its brackets.
+    pub fn compose_ack(&mut self, to: ReplyTo, arguments: &[u8]) -> Text {
+        self.write(|out| write_ack(out, to, &[arguments]))
+    }
+
+    /// The same for an error: `{"error":OBJECT}`.
+    pub fn compose_ack_error(&mut self, to: ReplyTo, fill: impl FnOnce(&mut Object<'_>)) -> Text {
+        self.frames(fill, |out, object| write_ack_error(out, to, object))
+    }
+
+    /// Sends an object as it is, as one text frame.
+    pub fn reply_raw(&mut self, fill: impl FnOnce(&mut Object<'_>)) {
+        let text = self.frames(fill, |out, object| ws::write_text(out, &[object]));
+        self.push(Output::Reply(text));
+    }
+
+    /// Writes bytes as they are, frames or a backend's data, and returns their place.
     pub fn write(&mut self, fill: impl FnOnce(&mut Vec<u8>)) -> Text {
         let start = self.text.len();
         fill(&mut self.text);
         start..self.text.len()
     }
 
-    /// Sends a message.
-    pub fn reply(&mut self, wire: Wire, now: Now, name: &str, fill: impl FnOnce(&mut Object<'_>)) {
-        let text = self.compose(wire, now, name, fill);
-        self.push(Output::Reply(text));
+    /// Writes an object aside, because a frame's length stands before it, then the frames it is for.
+    fn frames(
+        &mut self,
+        fill: impl FnOnce(&mut Object<'_>),
+        frames: impl FnOnce(&mut Vec<u8>, &[u8]),
+    ) -> Text {
+        self.object.clear();
+        Object::write(&mut self.object, fill);
+        let start = self.text.len();
+        frames(&mut self.text, &self.object);
+        start..self.text.len()
     }
 
     /// Counts an error the client was given.
@@ -153,4 +240,14 @@ impl Outputs {
         self.errors.drain(..).for_each(&mut error);
         self.limits.drain(..).for_each(&mut limit);
     }
+}
+
+fn write_ack(out: &mut Vec<u8>, to: ReplyTo, parts: &[&[u8]]) {
+    if let (Some(id), Some(_)) = (to.ack, to.wire.namespace()) {
+        socketio::write_packet(out, to.wire, Kind::Ack(id), None, parts);
+    }
+}
+
+fn write_ack_error(out: &mut Vec<u8>, to: ReplyTo, object: &[u8]) {
+    write_ack(out, to, &[b"{\"error\":", object, b"}"]);
 }

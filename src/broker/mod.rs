@@ -104,7 +104,13 @@ impl Broker {
             shard_metrics.clone(),
         );
         let parts = Parts {
-            settings: Arc::new(settings::shard_settings(config, &patterns, verifier, tls.public.clone())),
+            settings: Arc::new(settings::shard_settings(
+                config,
+                &patterns,
+                verifier,
+                shards,
+                tls.public.clone(),
+            )),
             common,
             metrics: shard_metrics.clone(),
             pace: config.fanout.pace,
@@ -160,7 +166,13 @@ impl Broker {
             }
             current.clone()
         };
-        let settings = Arc::new(settings::shard_settings(config, &self.patterns, verifier, tls.public));
+        let settings = Arc::new(settings::shard_settings(
+            config,
+            &self.patterns,
+            verifier,
+            self.inner.reach.shards.len(),
+            tls.public,
+        ));
         for shard in &*self.inner.reach.shards {
             shard.send(Command::Reload(Arc::clone(&settings)));
         }

@@ -60,6 +60,7 @@ pub(super) fn router_settings(
     settings.token = config.ingest.token.expose().to_owned();
     settings.max_line = config.ingest.max_line;
     settings.tls = tls;
+    settings.recovery = config.socketio.recovery;
     settings
 }
 
@@ -68,6 +69,7 @@ pub(super) fn shard_settings(
     config: &Config,
     patterns: &RoomPatterns,
     verifier: Arc<Verifier>,
+    shards: usize,
     tls: Option<TlsConfig>,
 ) -> ShardSettings {
     ShardSettings {
@@ -85,6 +87,9 @@ pub(super) fn shard_settings(
         ping_interval: config.liveness.ping_interval,
         pong_timeout: config.liveness.pong_timeout,
         tls,
+        socketio: config.socketio.clone(),
+        shards,
+        echo: false,
     }
 }
 

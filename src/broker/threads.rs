@@ -3,8 +3,8 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::broker::{StartError, failed};
 use crate::mailbox::ToShard;
 use crate::metrics::ShardMetrics;
 use crate::router::Router;
-use crate::run::{self, Alarm, Alone, LANE, MioNet, RouterCommand, RouterLane, ShardLanes};
+use crate::run::{self, Alarm, Alone, LANE, MioNet, RouterCommand, RouterLane, ShardLanes, ShardMailbox};
 use crate::shard::turn::Command;
 use crate::shard::{Common, Shard, ShardSettings};
 use crate::time::Now;
@@ -151,6 +151,7 @@ impl Parts {
         let (control_sender, control) = bounded(CONTROL_LANE);
         let (data_sender, data) = bounded(DATA_LANE);
         let (mut mailboxes, mut lanes, mut threads) = (Vec::new(), Vec::new(), Vec::new());
+        let all_shards: Arc<OnceLock<Vec<ShardMailbox>>> = Arc::default();
         for id in 0..self.metrics.len() {
             let (poll, shard_alarm) = new_poll()?;
             let (sender, commands) = bounded(ACCEPT_QUEUE);
@@ -162,6 +163,7 @@ impl Parts {
                 data: data_sender.clone(),
                 router: alarm.clone(),
                 router_waits: Arc::clone(&router_waits),
+                shards: Arc::clone(&all_shards),
             };
             lanes.push(RouterLane { inbox: posts, alarm: shard_alarm.clone(), router_waits });
             mailboxes.push(Mailbox { commands: sender, alarm: shard_alarm.clone() });
@@ -173,6 +175,12 @@ impl Parts {
         }
         let (to_router, router_commands) = bounded(ROUTER_QUEUE);
         let shards: ShardMailboxes = mailboxes.into();
+        let to_each = |mailbox: &Mailbox<_>| ShardMailbox {
+            commands: Sender::clone(&mailbox.commands),
+            alarm: mailbox.alarm.clone(),
+        };
+        // Set once: nobody has a connection yet.
+        let _ = all_shards.set(shards.iter().map(to_each).collect());
         let (accept_thread, accept) = self.start_accepting(acceptor, Arc::clone(&shards))?;
         let router_mailbox = Mailbox { commands: to_router, alarm: alarm.clone() };
         let router_thread = spawn("router", move || {

@@ -180,6 +180,24 @@ fn delivery(text: &mut Text, shards: &[Arc<ShardMetrics>]) {
         total(shards, |shard| &shard.slow_consumers),
     );
     text.single(
+        "fanfare_engineio_sessions",
+        Kind::Gauge,
+        "Open Engine.IO sessions, polling or not.",
+        total(shards, |shard| &shard.engines),
+    );
+    text.single(
+        "fanfare_engineio_upgrades_total",
+        Kind::Counter,
+        "Engine.IO sessions that went from polling to a WebSocket.",
+        total(shards, |shard| &shard.upgrades),
+    );
+    text.single(
+        "fanfare_connections_recovered_total",
+        Kind::Counter,
+        "Clients that came back and were given all they had missed.",
+        total(shards, |shard| &shard.recovered),
+    );
+    text.single(
         "fanfare_outbox_bytes",
         Kind::Gauge,
         "Bytes held up for clients whose sockets are full.",
@@ -224,6 +242,11 @@ fn rooms(text: &mut Text, shards: &[Arc<ShardMetrics>], router: &RouterMetrics) 
     text.single("fanfare_subscriptions", Kind::Gauge, "Room joins in force.", subscriptions);
     let users = router.users_online.get();
     text.single("fanfare_users_online", Kind::Gauge, "Users with at least one connection.", users);
+    let sessions = router.recoverable_sessions.get();
+    let help = "Lost sessions that may come back.";
+    text.single("fanfare_recoverable_sessions", Kind::Gauge, help, sessions);
+    let help = "Bytes of events kept for sessions that may come back.";
+    text.single("fanfare_history_bytes", Kind::Gauge, help, router.history_bytes.get());
 }
 
 fn times(text: &mut Text, latencies: &LatencyStore) {

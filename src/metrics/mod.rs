@@ -150,6 +150,12 @@ pub struct ShardMetrics {
     pub slow_consumers: Counter,
     /// Bytes held up in outboxes.
     pub outbox_bytes: Counter,
+    /// Open Engine.IO sessions, polling or not.
+    pub engines: Counter,
+    /// Sessions that went from polling to a WebSocket.
+    pub upgrades: Counter,
+    /// Clients that came back and were given all they had missed.
+    pub recovered: Counter,
     /// Rooms with local members.
     pub rooms: Counter,
     /// Memberships: room joins in force.
@@ -209,4 +215,8 @@ pub struct RouterMetrics {
     pub forwarded: Counter,
     /// Users with at least one connection.
     pub users_online: Counter,
+    /// Lost sessions that may come back.
+    pub recoverable_sessions: Counter,
+    /// Bytes of events kept for them.
+    pub history_bytes: Counter,
 }

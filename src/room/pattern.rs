@@ -185,7 +185,9 @@ mod tests {
     #[test]
     fn a_users_own_rooms_may_have_any_id_and_user_may_stand_before_a_hyphen() {
         let patterns = RoomPatterns::default();
-        assert!(patterns.typed("user:7", Some("7")).is_some());
+        for own in ["user:7", "portfolio:7", "orders:7", "user-7"] {
+            assert!(patterns.typed(own, Some("7")).is_some(), "{own}");
+        }
         assert!(patterns.typed("orders:7", Some("8")).is_none());
         assert_eq!(patterns.typed("user-7", Some("7")).expect("own room").0, "user:7");
     }

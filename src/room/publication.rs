@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use uuid::Uuid;
+
 use crate::audience::App;
 use crate::room::name::{self, RoomName};
 use crate::room::pattern::Policy;
@@ -122,8 +124,8 @@ pub struct Draft<'a> {
     pub policy: Policy,
     /// The publisher's clock, Unix time in ns.
     pub ts: Option<i64>,
-    /// This client is passed over.
-    pub except: Option<ClientId>,
+    /// The connection with this public id is passed over: the author, who keeps the id when it is recovered.
+    pub except: Option<Uuid>,
 }
 
 /// What was published. One allocation for the texts, shared by all who are sent it.
@@ -145,8 +147,8 @@ pub struct Publication {
     /// The hash of the name of a second room, whose members get it too: the subscribers of its event type, or those who
     /// watch the user it is for. 0: none.
     pub also: u64,
-    /// This client is passed over.
-    pub except: Option<ClientId>,
+    /// The connection with this public id is passed over.
+    pub except: Option<Uuid>,
     /// The router's sequence number: the order of all publications.
     pub sequence: u64,
     /// The publisher's clock, Unix time in ns.

@@ -4,15 +4,21 @@
 //! through [`Post`]. With one shard that loop is the shard's own, so that an event needs neither a hop nor a wake-up.
 //! It knows no clients, frames or outboxes.
 
+mod counted;
 mod ids;
 mod ingest;
+mod keep;
+mod living;
 mod presence;
 #[cfg(test)]
 mod properties;
 mod publish;
 mod publisher;
+mod recovery;
 mod replies;
 mod rooms;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::Arc;
@@ -32,10 +38,12 @@ use crate::proto::json::Parser;
 use crate::room::name::RoomName;
 use crate::room::pattern::{Policy, RoomPatterns};
 use crate::room::publication::EventType;
+use crate::router::counted::CountedMessages;
 use crate::router::ids::PublishIds;
 use crate::router::presence::Presences;
 use crate::router::publisher::{Publisher, Source};
-use crate::router::replies::{UNREAD_BYTES, publisher_of};
+use crate::router::recovery::Recovery;
+use crate::router::replies::{CLIENTS, UNREAD_BYTES, publisher_of};
 use crate::router::rooms::Rooms;
 use crate::time::{self, Now};
 use crate::transport::tls::TlsConfig;
@@ -76,10 +84,12 @@ pub struct RouterSettings {
     pub json_depth: usize,
     /// TLS of the ingest port.
     pub tls: Option<TlsConfig>,
+    /// For how long lost sessions, and the events they miss, are kept; `None`: not at all.
+    pub recovery: Option<Duration>,
 }
 
 impl RouterSettings {
-    /// The settings without a token or TLS.
+    /// The settings without a token, TLS or recovery.
     pub fn new(patterns: RoomPatterns, shards: usize, limits: &Limits) -> RouterSettings {
         RouterSettings {
             patterns,
@@ -90,6 +100,7 @@ impl RouterSettings {
             keys_per_room: limits.keys_per_room,
             json_depth: limits.json_depth,
             tls: None,
+            recovery: None,
         }
     }
 }
@@ -113,6 +124,8 @@ pub struct Router {
     types: [RoomName; EventType::ALL.len()],
     presences: Presences,
     ids: PublishIds,
+    recovery: Option<Recovery>,
+    counted: CountedMessages,
     parser: Parser,
     sequence: u64,
     next_ticket: u64,
@@ -130,8 +143,6 @@ impl Router {
     ) -> Router {
         Router {
             rooms: Rooms::new(settings.rooms),
-            parser: Parser::new(settings.json_depth),
-            settings,
             metrics,
             shard_metrics,
             listener: None,
@@ -142,11 +153,15 @@ impl Router {
             types: EventType::ALL.map(|kind| RoomName::event_type(kind.name(), None)),
             presences: Presences::default(),
             ids: PublishIds::default(),
+            recovery: settings.recovery.map(|window| Recovery::new(window, settings.rooms)),
+            counted: CountedMessages::default(),
             sequence: 0,
             next_ticket: 0,
             scratch: String::with_capacity(NAME_BYTES + 8),
             read_scratch: Box::default(),
             write_scratch: WriteScratch::default(),
+            parser: Parser::new(settings.json_depth),
+            settings,
         }
     }
 
@@ -281,16 +296,17 @@ impl Router {
     pub fn handle(&mut self, message: ToRouter, now: Now, post: &mut impl Post) {
         match message {
             ToRouter::Join { shard, room, slot, policy } => {
-                let key = self.rooms.find_or_insert(&room);
+                let key = self.rooms.find_or_insert(&room, self.sequence);
                 self.rooms.join(key, shard, slot);
                 let newest = match self.rooms.get(key) {
                     Some(known) if policy == Policy::Latest => known.latest.events().to_vec(),
                     _ => Vec::new(),
                 };
-                post.post(shard, ToShard::Joined { room, newest });
+                post.post(shard, ToShard::Joined { room, newest, sequence: self.sequence });
             }
             ToRouter::Leave { shard, room } => {
                 if let Some(key) = self.rooms.find(room.hash(), room.as_str()) {
+                    self.unkeep(key, shard, now);
                     self.rooms.leave(key, shard);
                 }
             }
@@ -300,9 +316,12 @@ impl Router {
                 }
             }
             ToRouter::UserDown { shard, user } => self.presences.down(&user, shard, now),
-            ToRouter::Presence { client, users } => {
+            ToRouter::Presence { client, users, ack } => {
                 let users = users.iter().map(|user| self.presences.of(user)).collect();
-                post.post(client.shard, ToShard::Presence { client, users });
+                post.post(client.shard, ToShard::Presence { client, users, ack });
+            }
+            ToRouter::Count { ticket, count } if publisher_of(ticket) == CLIENTS => {
+                self.counted.count(ticket, count, post);
             }
             ToRouter::Count { ticket, count } => {
                 let key = publisher_of(ticket);
@@ -311,7 +330,23 @@ impl Router {
                     self.send(key);
                 }
             }
-            ToRouter::Publish(publication) => self.publish_from_client(*publication, post),
+            ToRouter::Keep { shard, room } => self.keep(shard, &room),
+            ToRouter::Unkeep { shard, room } => {
+                if let Some(key) = self.rooms.find(room.hash(), room.as_str()) {
+                    self.unkeep(key, shard, now);
+                }
+            }
+            ToRouter::Recoverable { pid, client } => self.recoverable(pid, client),
+            ToRouter::Unrecoverable { pid } => self.unrecoverable(&pid, post),
+            ToRouter::Save(saved) => self.save(saved, now, post),
+            ToRouter::Restore { client, pid } => self.restore(client, pid, now, post),
+            ToRouter::Missed(query) => {
+                let (client, events) = (query.client, self.missed(&query));
+                post.post(client.shard, ToShard::Missed { client, events, sequence: self.sequence });
+            }
+            ToRouter::Publish { publication, counted } => {
+                self.publish_from_client(*publication, counted, post);
+            }
             ToRouter::Forward(forward) => self.forward(&forward, post),
         }
     }
@@ -396,10 +431,16 @@ impl Router {
         }
     }
 
-    /// What time brings: users whose grace is over.
+    /// What time brings: users whose grace is over, what is kept for longer than it should be.
     pub fn tick(&mut self, now: Now, post: &mut impl Post) {
         while let Some(user) = self.presences.next_gone(now) {
             self.publish_presence(&user, false, now, post);
+        }
+        if let Some(recovery) = &mut self.recovery {
+            recovery.sessions.expire(now);
+            recovery.histories.sweep(&mut self.rooms, now);
+            self.metrics.recoverable_sessions.set(recovery.sessions.len() as u64);
+            self.metrics.history_bytes.set(recovery.histories.bytes() as u64);
         }
         self.metrics.known_rooms.set(self.rooms.public() as u64);
         self.metrics.rooms_evicted.set(self.rooms.evicted());
@@ -410,7 +451,9 @@ impl Router {
     pub fn next_tick(&self, now: Now) -> Option<Duration> {
         let gone = self.presences.next_deadline().map(|until| until.saturating_sub(now.mono));
         let again = self.accept_again.then_some(ACCEPT_AGAIN.as_nanos() as u64);
-        [gone, again].into_iter().flatten().min().map(Duration::from_nanos)
+        let over = self.recovery.as_ref().and_then(Recovery::next_deadline);
+        let over = over.map(|until| until.saturating_sub(now.mono));
+        [gone, again, over].into_iter().flatten().min().map(Duration::from_nanos)
     }
 
     /// Counts a turn in which publishers were not read because a shard could not keep up.

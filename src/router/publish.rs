@@ -13,7 +13,7 @@ use crate::proto::json::Raw;
 use crate::room::interest::Interest;
 use crate::room::name::{self, RoomName};
 use crate::room::pattern::{Access, Policy};
-use crate::room::publication::{Draft, EventType, Publication, Target};
+use crate::room::publication::{ClientId, Draft, EventType, Publication, Target};
 use crate::router::ids::Seen;
 use crate::router::publisher::Publisher;
 use crate::router::replies::{Addressee, Counted, ticket};
@@ -31,8 +31,10 @@ struct Route<'a> {
     name_hash: u64,
     policy: Policy,
     /// The room whose offsets count it.
-    room: u32,
-    /// A second room, if anybody is in it.
+    counts: u32,
+    /// The room it is an event of, that of everyone included; none for what only the subscribers of its type get.
+    home: Option<u32>,
+    /// A second room, if anybody is in it or its events are kept.
     also: Option<u32>,
     /// The shards it is posted to.
     interest: Interest,
@@ -65,7 +67,7 @@ impl Router {
             }
         }
         let route = self.route(line)?;
-        let room = self.rooms.get_mut(route.room);
+        let room = self.rooms.get_mut(route.counts);
         let offset = room.map_or(0, |room| {
             room.offset += 1;
             room.offset
@@ -85,7 +87,8 @@ impl Router {
             publisher.replies.wait(ticket, shards, Counted::Ack { id: (&**id).into(), addressee, offset });
             ticket
         });
-        if shards == 0 && route.policy == Policy::Every {
+        if shards == 0 && route.policy == Policy::Every && !self.is_kept(route.home, route.also) {
+            self.pass_over(route.home);
             return Ok(IngestResult::NoSubscribers);
         }
         let draft = Draft {
@@ -102,7 +105,7 @@ impl Router {
         };
         let mut publication = Publication::new(&draft, now);
         publication.ticket = ticket;
-        self.post(publication, route.room, route.also, route.interest, post);
+        self.post(publication, route.home, route.also, route.interest, post);
         Ok(match shards {
             0 => IngestResult::NoSubscribers,
             _ => IngestResult::Accepted,
@@ -146,7 +149,16 @@ impl Router {
         }
         let interest =
             self.interest(room).union(also.map_or(Interest::default(), |also| self.interest(also)));
-        Ok(Route { target: Target::Room, name, name_hash, policy, room, also, interest })
+        Ok(Route {
+            target: Target::Room,
+            name,
+            name_hash,
+            policy,
+            counts: room,
+            home: Some(room),
+            also,
+            interest,
+        })
     }
 
     /// The shards with members of a room.
@@ -178,7 +190,8 @@ impl Router {
             name: "",
             name_hash: name::hash(user),
             policy: Policy::Every,
-            room,
+            counts: room,
+            home: Some(room),
             also: (!watchers.is_empty()).then_some(room),
             interest: self.presences.shards(user).union(watchers),
         }
@@ -195,27 +208,51 @@ impl Router {
                 name: "",
                 name_hash: 0,
                 policy: Policy::Every,
-                room,
+                counts: room,
+                home: Some(room),
                 also: None,
                 interest: everyone,
             };
         }
         let also = self.in_use(&self.types[EventType::SystemAlerts as usize]);
         let interest = also.map_or(Interest::default(), |also| self.interest(also));
-        Route { target: Target::Room, name: "", name_hash: 0, policy: Policy::Every, room, also, interest }
+        Route {
+            target: Target::Room,
+            name: "",
+            name_hash: 0,
+            policy: Policy::Every,
+            counts: room,
+            home: None,
+            also,
+            interest,
+        }
     }
 
-    /// The key of a room, if anybody is in it.
+    /// The key of a room, if anybody is in it or its events are kept.
     fn in_use(&self, room: &RoomName) -> Option<u32> {
         let key = self.rooms.find(room.hash(), room.as_str())?;
-        (!self.interest(key).is_empty()).then_some(key)
+        self.rooms.get(key).is_some_and(RoomEntry::is_needed).then_some(key)
     }
 
-    /// Stamps a publication, keeps it if it is the newest of its room, and posts it.
+    /// Whether the events of either room are kept.
+    fn is_kept(&self, home: Option<u32>, also: Option<u32>) -> bool {
+        let rooms = home.into_iter().chain(also);
+        rooms.filter_map(|key| self.rooms.get(key)).any(|room| room.kept.is_some())
+    }
+
+    /// An event that nobody gets has its place in the order too.
+    fn pass_over(&mut self, home: Option<u32>) {
+        self.sequence += 1;
+        if let Some(room) = home.and_then(|home| self.rooms.get_mut(home)) {
+            room.last = self.sequence;
+        }
+    }
+
+    /// Stamps a publication, posts it, and keeps it where it is to be kept.
     fn post(
         &mut self,
         mut publication: Publication,
-        room: u32,
+        home: Option<u32>,
         also: Option<u32>,
         interest: Interest,
         post: &mut impl Post,
@@ -223,8 +260,9 @@ impl Router {
         self.sequence += 1;
         publication.sequence = self.sequence;
         publication.set_unwritten(interest.len());
-        let also = also.and_then(|also| self.rooms.get(also));
-        publication.also = also.map_or(0, |also| also.name.hash());
+        let room_of = |key: Option<u32>| key.and_then(|key| self.rooms.get(key));
+        let (home_room, also_room) = (room_of(home), room_of(also));
+        publication.also = also_room.map_or(0, |also| also.name.hash());
         let publication = Arc::new(publication);
         for shard in interest.shards() {
             let slot_of =
@@ -233,25 +271,25 @@ impl Router {
                 shard,
                 ToShard::Event {
                     publication: Arc::clone(&publication),
-                    room: slot_of(self.rooms.get(room)),
-                    also: slot_of(also),
+                    room: slot_of(home_room),
+                    also: slot_of(also_room),
                 },
             );
         }
-        if publication.policy == Policy::Latest
-            && publication.target == Target::Room
-            && let Some(room) = self.rooms.get_mut(room)
-        {
-            room.latest.put(&publication);
-        }
+        self.remember(&publication, home, also);
     }
 
     /// What a client publishes: to a user, or to a room it may speak in.
-    pub(super) fn publish_from_client(&mut self, publication: Publication, post: &mut impl Post) {
+    pub(super) fn publish_from_client(
+        &mut self,
+        mut publication: Publication,
+        counted: Option<(ClientId, u64)>,
+        post: &mut impl Post,
+    ) {
         let (room, also, interest) = match publication.target {
             Target::User => {
                 let route = self.route_to_user(publication.name());
-                (route.room, route.also, route.interest)
+                (route.counts, route.also, route.interest)
             }
             Target::Room | Target::Broadcast => {
                 let room = self.rooms.touch(publication.name_hash(), publication.name());
@@ -261,8 +299,14 @@ impl Router {
         if let Some(room) = self.rooms.get_mut(room) {
             room.offset += 1;
         }
-        if !interest.is_empty() {
-            self.post(publication, room, also, interest, post);
+        if let Some(counted) = counted {
+            self.next_ticket += 1;
+            publication.ticket = self.counted.wait(self.next_ticket, counted, interest.len(), post);
+        }
+        let is_for_nobody = interest.is_empty() && publication.policy == Policy::Every;
+        match is_for_nobody && !self.is_kept(Some(room), None) {
+            true => self.pass_over(Some(room)),
+            false => self.post(publication, Some(room), also, interest, post),
         }
     }
 
@@ -286,6 +330,6 @@ impl Router {
             ts: None,
             except: None,
         };
-        self.post(Publication::new(&draft, now), key, None, self.interest(key), post);
+        self.post(Publication::new(&draft, now), Some(key), None, self.interest(key), post);
     }
 }

@@ -11,6 +11,8 @@ pub const OPEN_REPLIES: usize = 4_096;
 pub const UNREAD_BYTES: usize = 256 * 1024;
 /// Bits of a ticket that count; those above name the publisher.
 const SERIAL_BITS: u32 = 40;
+/// No publisher: the tickets of what clients publish. There are never so many publishers.
+pub const CLIENTS: usize = (1 << (u64::BITS - SERIAL_BITS)) - 1;
 
 /// Whom an acknowledged publish was for.
 #[derive(Debug)]

@@ -1,4 +1,5 @@
-//! The router's part of the room tables: which shards are interested, how many events a room has had, the newest of them.
+//! The router's part of the room tables: which shards are interested, how many events a room has had, the newest of them,
+//! and those that are kept for clients that come back.
 
 use slab::Slab;
 
@@ -6,6 +7,7 @@ use crate::hash::SplitTable;
 use crate::room::interest::Seats;
 use crate::room::latest::Latest;
 use crate::room::name::RoomName;
+use crate::router::keep::Kept;
 
 const NONE: u32 = u32::MAX;
 
@@ -15,17 +17,29 @@ pub struct RoomEntry {
     pub name: RoomName,
     /// Events published to it since start.
     pub offset: u64,
+    /// It has had no event with a higher sequence number.
+    pub last: u64,
     /// Shards with members, and the room's slot there.
     pub seats: Seats,
     /// For policy `latest`: the newest events.
     pub latest: Latest,
+    /// The events kept for clients that come back. A room that has them is not forgotten.
+    pub kept: Option<Box<Kept>>,
     /// Neighbours in the list of rooms without members, [`NONE`] at the ends.
     newer: u32,
     older: u32,
     is_listed: bool,
 }
 
-/// All rooms. Bounded by `limits.rooms`: the one without members that was published longest ago is forgotten.
+impl RoomEntry {
+    /// Whether there is a reason to know it besides what it once was.
+    pub fn is_needed(&self) -> bool {
+        !self.seats.shards().is_empty() || self.kept.is_some()
+    }
+}
+
+/// All rooms. Bounded by `limits.rooms`: the one without members and kept events that was published longest ago is
+/// forgotten.
 pub struct Rooms {
     slab: Slab<RoomEntry>,
     index: SplitTable<u32>,
@@ -35,6 +49,8 @@ pub struct Rooms {
     /// Rooms with a name outside.
     public: usize,
     evicted: u64,
+    /// No forgotten room has had an event that came by here with a higher sequence number.
+    forgotten: u64,
 }
 
 impl Rooms {
@@ -48,6 +64,7 @@ impl Rooms {
             limit: limit.max(1),
             public: 0,
             evicted: 0,
+            forgotten: 0,
         }
     }
 
@@ -77,23 +94,28 @@ impl Rooms {
         self.slab.get_mut(key as usize)
     }
 
-    /// The room of that name, a new one if there is none; it counts as published now.
+    /// The room of that name, a new one if there is none; it counts as published now. All events of public rooms and
+    /// of everyone's come by here, so that a new one is known to have had none since it was forgotten.
     pub fn touch(&mut self, hash: u64, name: &str) -> u32 {
         match self.find(hash, name) {
             Some(key) => {
                 self.refresh(key);
                 key
             }
-            None => self.insert(RoomName::named(name)),
+            None => self.insert(RoomName::named(name), self.forgotten),
         }
     }
 
-    /// The room of that name, a new one if there is none.
-    pub fn find_or_insert(&mut self, name: &RoomName) -> u32 {
-        self.find(name.hash(), name.as_str()).unwrap_or_else(|| self.insert(name.clone()))
+    /// The room of that name, a new one if there is none; `sequence`: the newest sequence number.
+    pub fn find_or_insert(&mut self, name: &RoomName, sequence: u64) -> u32 {
+        self.find(name.hash(), name.as_str()).unwrap_or_else(|| {
+            // Nobody knows what other internal rooms would have had while nobody was in them.
+            let comes_by = name.is_public() || *name == RoomName::everyone();
+            self.insert(name.clone(), if comes_by { self.forgotten } else { sequence })
+        })
     }
 
-    fn insert(&mut self, name: RoomName) -> u32 {
+    fn insert(&mut self, name: RoomName, last: u64) -> u32 {
         if self.slab.len() >= self.limit {
             self.evict();
         }
@@ -102,8 +124,10 @@ impl Rooms {
         let key = self.slab.insert(RoomEntry {
             name,
             offset: 0,
+            last,
             seats: Seats::default(),
             latest: Latest::default(),
+            kept: None,
             newer: NONE,
             older: NONE,
             is_listed: false,
@@ -122,11 +146,32 @@ impl Rooms {
         }
     }
 
-    /// A shard has no members any more. An internal room that nobody is in is forgotten.
+    /// A shard has no members any more.
     pub fn leave(&mut self, key: u32, shard: u8) {
         let Some(room) = self.get_mut(key) else { return };
         room.seats.remove(shard);
-        if !room.seats.shards().is_empty() {
+        self.let_go(key);
+    }
+
+    /// The room's events are kept from now on.
+    pub fn keep(&mut self, key: u32, kept: Kept) {
+        self.unlink(key);
+        if let Some(room) = self.get_mut(key) {
+            room.kept = Some(Box::new(kept));
+        }
+    }
+
+    /// The room's events are kept no longer.
+    pub fn give_up(&mut self, key: u32) {
+        let Some(room) = self.get_mut(key) else { return };
+        room.kept = None;
+        self.let_go(key);
+    }
+
+    /// A room that is no longer needed may be forgotten; an internal one is, at once.
+    fn let_go(&mut self, key: u32) {
+        let Some(room) = self.get(key) else { return };
+        if room.is_needed() {
             return;
         }
         match room.name.is_public() {
@@ -147,6 +192,7 @@ impl Rooms {
         self.unlink(key);
         let room = self.slab.remove(key as usize);
         self.public -= usize::from(room.name.is_public());
+        self.forgotten = self.forgotten.max(room.last);
         self.index.remove(room.name.hash(), |known| *known == key);
     }
 

@@ -27,7 +27,7 @@ use crate::transport::tls::TlsConfig;
 
 pub use alone::{Alone, run_alone};
 pub use router::{RouterLane, run_router};
-pub use sharded::{ShardLanes, run_shard};
+pub use sharded::{ShardLanes, ShardMailbox, run_shard};
 
 /// The token of the waker.
 pub const WAKER: Token = Token(usize::MAX - 1);
@@ -61,6 +61,10 @@ impl Net for MioNet {
     fn register(&mut self, stream: &mut TcpStream, key: u32) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.registry.register(stream, Token(key as usize), interest)
+    }
+
+    fn deregister(&mut self, stream: &mut TcpStream) -> io::Result<()> {
+        self.registry.deregister(stream)
     }
 }
 

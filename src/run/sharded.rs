@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
@@ -30,6 +30,17 @@ pub struct ShardLanes {
     pub router: Alarm,
     /// The router waits for room on this shard's lane.
     pub router_waits: Arc<AtomicBool>,
+    /// To each shard, this one included: connections whose next request is for a session there.
+    pub shards: Arc<OnceLock<Vec<ShardMailbox>>>,
+}
+
+/// Where a shard is told things.
+#[derive(Clone)]
+pub struct ShardMailbox {
+    /// What it is told.
+    pub commands: Sender<Command<TcpStream>>,
+    /// Wakes it.
+    pub alarm: Alarm,
 }
 
 /// One of several shards on its thread. Ends when it has drained.
@@ -53,7 +64,7 @@ pub fn run_shard(
         let timeout = match is_busy {
             true => Duration::ZERO,
             // What the router has no room for yet is offered again soon.
-            false if !unsaid.is_empty() => Duration::from_millis(1),
+            false if !unsaid.is_empty() || !shard.handovers().is_empty() => Duration::from_millis(1),
             false => shard.poll_timeout(),
         };
         wait(&mut poll, &mut events, timeout)?;
@@ -86,12 +97,33 @@ pub fn run_shard(
         say(&mut shard, lanes, &mut unsaid);
         let flow = shard.flush(now);
         say(&mut shard, lanes, &mut unsaid);
+        hand_over(&mut shard, lanes);
         pace.turned(left_over, flow);
         shard.end_turn(now, events.iter().count());
         if shard.is_drained() && unsaid.is_empty() {
             return Ok(());
         }
     }
+}
+
+/// Hands connections over to the shards they belong to. Where there is no room they wait: two shards that waited for each
+/// other would wait for ever.
+fn hand_over(shard: &mut Shard<MioNet>, lanes: &ShardLanes) {
+    if shard.handovers().is_empty() {
+        return;
+    }
+    let Some(mailboxes) = lanes.shards.get() else { return };
+    let (mut kept, mut lost) = (Vec::new(), 0);
+    for (to, handed) in shard.handovers().drain(..) {
+        match mailboxes[usize::from(to)].commands.try_send(Command::HandOver(handed)) {
+            Ok(()) => mailboxes[usize::from(to)].alarm.ring(),
+            Err(TrySendError::Full(Command::HandOver(handed))) => kept.push((to, handed)),
+            // It has drained already: the connection ends here.
+            Err(_) => lost += 1,
+        }
+    }
+    *shard.handovers() = kept;
+    shard.forget_sockets(lost);
 }
 
 /// Takes a turn's worth from the router.

@@ -8,18 +8,19 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::app::{AppOpening, Input, Labels, Opening, Session};
-use crate::audience::{App, TransportKind};
+use crate::audience::{App, Wire};
 use crate::auth::{AuthError, Identity};
 use crate::close::ErrorCode;
 use crate::mailbox::ToRouter;
 use crate::metrics::{LimitKind, Rejection};
 use crate::proto::http::Request;
-use crate::proto::upgrade::{self, Upgrade};
+use crate::proto::upgrade::{self, Upgrade, UpgradeError};
 use crate::proto::ws::Decoder;
 use crate::room::publication::ClientId;
 use crate::shard::client::{Client, NOBODY};
-use crate::shard::conn::Phase;
-use crate::shard::outbox::Queue;
+use crate::shard::conn::{Owner, Phase};
+use crate::shard::line::{Line, LineKey, Way};
+use crate::shard::recovery::Recovery;
 use crate::shard::rooms::EVERYONE;
 use crate::shard::{Net, Shard, wheel};
 use crate::time::Now;
@@ -52,6 +53,23 @@ impl Refusal {
         Refusal { status, code, message: message.into(), retry_after: None, headers: &[], rejection }
     }
 
+    /// A request that cannot become a WebSocket.
+    pub fn upgrade(error: UpgradeError) -> Refusal {
+        Refusal {
+            headers: error.headers(),
+            ..Refusal::new(error.status, ErrorCode::InvalidMessage, error.message, Rejection::BadRequest)
+        }
+    }
+
+    /// A token that is missing or no good.
+    pub fn unauthorized(error: &AuthError) -> Refusal {
+        let rejection = match error.code() {
+            ErrorCode::TokenExpired => Rejection::TokenExpired,
+            _ => Rejection::Unauthorized,
+        };
+        Refusal::new(401, error.code(), error.to_string(), rejection)
+    }
+
     /// Says when to come back.
     pub fn retry_after(mut self, wait: Duration) -> Refusal {
         self.retry_after = Some(wait);
@@ -69,9 +87,12 @@ pub struct Admitted<'a> {
 
 /// Who the new client is.
 pub struct NewClient {
-    user: Arc<User>,
-    identity: Option<Identity>,
-    app: AppOpening,
+    /// Its user, counted.
+    pub user: Arc<User>,
+    /// What its token says; `None`: anonymous.
+    pub identity: Option<Identity>,
+    /// Its app.
+    pub app: AppOpening,
 }
 
 impl<N: Net> Shard<N> {
@@ -98,28 +119,32 @@ impl<N: Net> Shard<N> {
             let message = "this origin is not allowed: add it to allowed_origins";
             return Err(Refusal::new(403, ErrorCode::AccessDenied, message, Rejection::Origin));
         }
-        let upgrade = upgrade::check(request).map_err(|error| Refusal {
-            headers: error.headers(),
-            ..Refusal::new(error.status, ErrorCode::InvalidMessage, error.message, Rejection::BadRequest)
-        })?;
+        let upgrade = upgrade::check(request).map_err(Refusal::upgrade)?;
         if self.drain.is_some() {
             return Err(Refusal::full("the server is going away: connect again"));
         }
         if is_surplus {
             return Err(Refusal::full("the server is full: try again later"));
         }
-        self.limit_address(forwarded_for(request).filter(|_| is_proxy).unwrap_or(peer), now)?;
+        self.limit_address(self.address_of(peer, request), now)?;
         let labels = labels(app, request)?;
         let identity = self.identify(app, request, now)?;
         let user = self.count_user(app, identity.as_ref(), now)?;
         let app = match app {
             App::Account => AppOpening::Account(labels),
-            _ => AppOpening::Market,
+            _ => AppOpening::Market(Wire::Native),
         };
         Ok(Admitted { upgrade, opening: NewClient { user, identity, app } })
     }
 
-    fn limit_address(&self, address: IpAddr, now: Now) -> Result<(), Refusal> {
+    /// The client's address: the peer's, or what a trusted proxy says of it.
+    pub(super) fn address_of(&self, peer: IpAddr, request: &Request<'_>) -> IpAddr {
+        let is_proxy = self.settings.trusted_proxies.iter().any(|range| range.contains(peer));
+        forwarded_for(request).filter(|_| is_proxy).unwrap_or(peer)
+    }
+
+    /// Counts a new connection against its address.
+    pub(super) fn limit_address(&self, address: IpAddr, now: Now) -> Result<(), Refusal> {
         let Some(rate) = self.settings.limits.connects_per_address else { return Ok(()) };
         if self.settings.limits.exempt.iter().any(|range| range.contains(address)) {
             return Ok(());
@@ -140,16 +165,16 @@ impl<N: Net> Shard<N> {
             .ok_or(AuthError::Missing)
             .and_then(|token| self.settings.verifier.verify(&token, now.unix_seconds()))
             .map(Some)
-            .map_err(|error| {
-                let rejection = match error.code() {
-                    ErrorCode::TokenExpired => Rejection::TokenExpired,
-                    _ => Rejection::Unauthorized,
-                };
-                Refusal::new(401, error.code(), error.to_string(), rejection)
-            })
+            .map_err(|error| Refusal::unauthorized(&error))
     }
 
-    fn count_user(&self, app: App, identity: Option<&Identity>, now: Now) -> Result<Arc<User>, Refusal> {
+    /// Takes a place of the user's.
+    pub(super) fn count_user(
+        &self,
+        app: App,
+        identity: Option<&Identity>,
+        now: Now,
+    ) -> Result<Arc<User>, Refusal> {
         let Some(identity) = identity else { return Ok(User::anonymous()) };
         let limits = &self.settings.limits;
         let limits =
@@ -187,27 +212,45 @@ impl<N: Net> Shard<N> {
             client,
             app: new.app,
         });
-        let (app, wire) = (session.app().index(), session.wire());
-        let is_anonymous = session.user().is_anonymous();
-        self.clients.insert(Client {
-            conn: key,
+        let line = Line::new(key, session.wire());
+        let slot = self.insert_client(Way::Own(line), session, None);
+        self.add_member(EVERYONE, slot);
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.phase = Phase::WebSocket { owner: Owner::Client(slot), decoder: Decoder::new() };
+        conn.received = wheel::tick(now.mono);
+        // Goes out at the end of the turn, after the router has been told of the user: what is published once the client
+        // knows that it is connected reaches it.
+        self.push_head(LineKey::client(slot), response);
+        self.input(slot, Input::Opened { offset: None }, now);
+        self.arm(key, now);
+    }
+
+    /// Puts a new client among those of its user, and counts it. A client that may come back gets nothing before the router
+    /// has answered.
+    pub(super) fn insert_client(
+        &mut self,
+        way: Way,
+        session: Session,
+        recovery: Option<Box<Recovery>>,
+    ) -> u32 {
+        let (app, wire, is_anonymous) =
+            (session.app().index(), session.wire(), session.user().is_anonymous());
+        let slot = self.clients.insert(Client {
+            way,
             wire,
-            is_personal: true,
-            queue: Queue::default(),
-            backlog: None,
+            is_personal: recovery.is_none(),
             memberships: Vec::with_capacity(2),
-            has_left: false,
             joining: 0,
             stamp: 0,
             next_of_user: NOBODY,
             ping_sent: 0,
             session,
-            closing: None,
+            recovery,
         });
-        let kind = TransportKind::WebSocket as usize;
-        self.metrics.connections[app][kind].add(1);
-        self.metrics.connections_opened[app][kind].add(1);
-        self.add_member(EVERYONE, slot);
+        if let Some(kind) = self.clients.get(slot).map(|client| self.kind_of(client) as usize) {
+            self.metrics.connections[app][kind].add(1);
+            self.metrics.connections_opened[app][kind].add(1);
+        }
         if !is_anonymous
             && self.local_users.insert(&mut self.clients, slot)
             && let Some(client) = self.clients.get(slot)
@@ -215,14 +258,7 @@ impl<N: Net> Shard<N> {
             let user = Arc::clone(client.session.user());
             self.outgoing.push(ToRouter::UserUp { shard: self.id, user });
         }
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        conn.phase = Phase::WebSocket { client: slot, decoder: Decoder::new() };
-        conn.received = wheel::tick(now.mono);
-        // Goes out at the end of the turn, after the router has been told of the user: what is published once the client
-        // knows that it is connected reaches it.
-        self.push_head(slot, response);
-        self.input(slot, Input::Opened, now);
-        self.arm(key, now);
+        slot
     }
 }
 
@@ -243,7 +279,7 @@ fn route(request: &Request<'_>) -> Option<App> {
 }
 
 /// The token, wherever it stands (`spec/auth.md`).
-fn token<'a>(request: &Request<'a>) -> Option<Cow<'a, str>> {
+pub(super) fn token<'a>(request: &Request<'a>) -> Option<Cow<'a, str>> {
     upgrade::bearer_token(request)
         .map(Cow::Borrowed)
         .or_else(|| request.query_param("token"))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::app::outputs::{Joining, Text};
-use crate::app::{Context, Input, Output};
+use crate::app::{Asked, Context, Input, Output};
 use crate::mailbox::{Forward, ToRouter};
 use crate::metrics::LimitKind;
 use crate::room::latest::Latest;
@@ -12,6 +12,7 @@ use crate::room::name::RoomName;
 use crate::room::pattern::Policy;
 use crate::room::publication::{ClientId, Publication};
 use crate::shard::client::Client;
+use crate::shard::line::{LineKey, Place, Way};
 use crate::shard::rooms::{LocalRoom, LocalRooms, RoomState, Waiting};
 use crate::shard::{Net, Shard};
 use crate::time::Now;
@@ -27,7 +28,7 @@ impl<N: Net> Shard<N> {
     /// Hands an input to a session and carries out what comes of it.
     pub(super) fn input(&mut self, slot: u32, input: Input<'_>, now: Now) {
         let Some(client) = self.clients.get_mut(slot) else { return };
-        if client.closing.is_some() {
+        if client.is_closing() {
             return;
         }
         let mut context = Context {
@@ -36,6 +37,7 @@ impl<N: Net> Shard<N> {
             verifier: &self.settings.verifier,
             parser: &mut self.parser,
             out: &mut self.outputs,
+            ack: None,
         };
         client.session.handle(input, &mut context);
         let metrics = &self.metrics;
@@ -53,7 +55,7 @@ impl<N: Net> Shard<N> {
     fn apply(&mut self, slot: u32, output: Output, now: Now) {
         match output {
             Output::Reply(text) => self.reply(slot, &text),
-            Output::Join { rooms, confirmation, event } => self.join(slot, &rooms, &confirmation, event, now),
+            Output::Join { rooms, confirmation, asked } => self.join(slot, &rooms, &confirmation, asked, now),
             Output::Leave { room, confirmation } => self.leave(slot, &room, &confirmation),
             Output::Personal { on, confirmation } => {
                 if let Some(client) = self.clients.get_mut(slot) {
@@ -61,18 +63,20 @@ impl<N: Net> Shard<N> {
                 }
                 self.reply(slot, &confirmation);
             }
-            Output::Publish { publication, event } => self.publish(slot, publication, event, now),
-            Output::Presence(users) => {
+            Output::Publish { publication, asked, counted, confirmation } => {
+                self.publish(slot, publication, asked, counted, &confirmation, now);
+            }
+            Output::Presence { users, ack } => {
                 if let Some(client) = self.clients.get(slot).map(|client| client.session.client()) {
-                    self.outgoing.push(ToRouter::Presence { client, users });
+                    self.outgoing.push(ToRouter::Presence { client, users, ack });
                 }
             }
             Output::Forward { event, data } => self.forward(slot, event, &data, now),
-            Output::Deadline => {
-                if let Some(conn) = self.clients.get(slot).map(|client| client.conn) {
-                    self.arm(conn, now);
-                }
-            }
+            Output::Deadline => match self.clients.get(slot).map(|client| &client.way) {
+                Some(Way::Own(line)) => self.arm(line.conn, now),
+                Some(Way::Engine(engine)) => self.arm_engine(*engine, now),
+                None => {}
+            },
             Output::Close(reason) => self.close(slot, reason, now),
         }
     }
@@ -82,11 +86,11 @@ impl<N: Net> Shard<N> {
             return;
         }
         let outputs = std::mem::take(&mut self.outputs);
-        self.push_text(slot, outputs.text(text));
+        self.push_frames(slot, |out| out.extend_from_slice(outputs.text(text)));
         self.outputs = outputs;
     }
 
-    fn join(&mut self, slot: u32, rooms: &[Joining], confirmation: &Text, event: &'static str, now: Now) {
+    fn join(&mut self, slot: u32, rooms: &[Joining], confirmation: &Text, asked: Asked, now: Now) {
         let Some(client) = self.clients.get_mut(slot) else { return };
         let limit = self.settings.limits.rooms_per_connection;
         // The first membership is that of everyone.
@@ -97,12 +101,17 @@ impl<N: Net> Shard<N> {
         let new = rooms.iter().filter(is_new).count();
         if new > 0 && client.memberships.len() - 1 + client.joining as usize + new > limit {
             self.metrics.rate_limited[LimitKind::Rooms as usize].add(1);
-            return self.input(slot, Input::TooManyRooms { event }, now);
+            return self.input(slot, Input::TooManyRooms(asked), now);
         }
         let id = client.session.client();
+        let client_may_return = client.recovery.is_some();
         // The router answers joins in the order they were asked for, so the confirmation waits for the last of them.
         let mut last: Option<(u64, u32)> = None;
         for joining in rooms {
+            if client_may_return {
+                // Before the join, so that the room's history begins before anything is sent to the client.
+                self.rooms.keep_soon(self.id, joining, &mut self.outgoing);
+            }
             let room = self.rooms.find_or_join(self.id, &joining.room, joining.policy, &mut self.outgoing);
             let state = self.rooms.get_mut(room).map(|room| &mut room.state);
             if let Some(RoomState::Joining { order, waiting }) = state {
@@ -149,7 +158,7 @@ impl<N: Net> Shard<N> {
                 continue;
             };
             client.joining -= u32::from(wish.join);
-            if client.closing.is_some() {
+            if client.is_closing() {
                 continue;
             }
             let client = wish.client.slot;
@@ -161,7 +170,7 @@ impl<N: Net> Shard<N> {
                 }
             };
             if let Some(confirmation) = wish.confirmation {
-                self.push_text(client, &confirmation);
+                self.push_frames(client, |out| out.extend_from_slice(&confirmation));
             }
             if is_new {
                 self.send_latest(slot, client);
@@ -177,7 +186,7 @@ impl<N: Net> Shard<N> {
         let is_for = |event: &&Arc<Publication>| event.app.is_none_or(|only| only == app);
         let events: Vec<_> = room.latest.events().iter().filter(is_for).cloned().collect();
         if !events.is_empty() {
-            self.push_events(client, &events);
+            self.push_newest(client, &events);
         }
     }
 
@@ -192,6 +201,10 @@ impl<N: Net> Shard<N> {
         }
         let position = local.members.insert(client.wire, slot);
         client.memberships.push(Membership { room, position });
+        if let Some(recovery) = &mut client.recovery {
+            recovery.since.push((room, self.sequence));
+            local.keep(self.id, &mut self.outgoing);
+        }
         if local.name.is_public() {
             self.metrics.subscriptions.add(1);
         }
@@ -206,24 +219,50 @@ impl<N: Net> Shard<N> {
             return;
         };
         let membership = client.memberships.swap_remove(index);
-        let wire = client.wire;
-        client.has_left = true;
-        let Some(local) = self.rooms.get(room) else { return };
-        if let Some(backlog) = &mut client.backlog {
-            let left = local.name.hash();
-            let memberships = &client.memberships;
-            let rooms = &self.rooms;
-            backlog.retain_marks(|event| {
-                event.name_hash() != left && event.also != left || is_member(memberships, rooms, event)
-            });
+        let (wire, key) = (client.wire, client.line_key(slot));
+        let is_kept =
+            client.recovery.as_mut().map(|recovery| recovery.since.retain(|(of, _)| *of != room)).is_some();
+        if let Some(line) = key.find(&mut self.clients, &mut self.engines) {
+            line.has_left = true;
         }
+        let left = self.rooms.get(room).map(|local| local.name.hash());
+        self.retain_marks(key, left);
         let Some(local) = self.rooms.get_mut(room) else { return };
+        if is_kept {
+            local.unkeep(self.id, &mut self.outgoing);
+        }
         if local.name.is_public() {
             self.metrics.subscriptions.sub(1);
         }
         let moved = local.members.remove(wire, membership.position);
         if let Some(moved) = moved.and_then(|moved| self.clients.get_mut(moved)) {
             move_membership(moved, room, membership.position);
+        }
+    }
+
+    /// Forgets the newest values of rooms that nobody on the line is in any more; `left`: of that room only.
+    pub(super) fn retain_marks(&mut self, key: LineKey, left: Option<u64>) {
+        let is_concerned =
+            |event: &Publication| left.is_none_or(|left| [event.name_hash(), event.also].contains(&left));
+        let rooms = &self.rooms;
+        match key.place() {
+            Place::Client(slot) => {
+                let Some(client) = self.clients.get_mut(slot) else { return };
+                let Way::Own(line) = &mut client.way else { return };
+                let Some(backlog) = &mut line.backlog else { return };
+                let memberships = &client.memberships;
+                backlog.retain_marks(|event| !is_concerned(event) || is_member(memberships, rooms, event));
+            }
+            Place::Engine(engine) => {
+                let Some(session) = self.engines.get_mut(engine) else { return };
+                let Some(backlog) = &mut session.line.backlog else { return };
+                let (clients, namespaces) = (&self.clients, &session.namespaces);
+                let is_in = |event: &Publication| {
+                    let mut clients = namespaces.iter().filter_map(|(_, client)| clients.get(*client));
+                    clients.any(|client| is_member(&client.memberships, rooms, event))
+                };
+                backlog.retain_marks(|event| !is_concerned(event) || is_in(event));
+            }
         }
     }
 
@@ -234,7 +273,7 @@ impl<N: Net> Shard<N> {
         };
         if let Some(RoomState::Joining { waiting, .. }) = self.rooms.get_mut(room).map(|room| &mut room.state)
         {
-            let text = Some(self.outputs.text(confirmation).into());
+            let text = (!confirmation.is_empty()).then(|| self.outputs.text(confirmation).into());
             waiting.push(Waiting { client: id, join: false, confirmation: text });
             return;
         }
@@ -243,24 +282,31 @@ impl<N: Net> Shard<N> {
         self.reply(slot, confirmation);
     }
 
-    fn publish(&mut self, slot: u32, publication: Publication, event: &'static str, now: Now) {
-        match self.data_room {
-            0 => {
-                self.metrics.rate_limited[LimitKind::Publish as usize].add(1);
-                self.input(slot, Input::Busy { event }, now);
-            }
-            _ => {
-                self.data_room -= 1;
-                self.outgoing.push(ToRouter::Publish(Box::new(publication)));
-            }
+    fn publish(
+        &mut self,
+        slot: u32,
+        publication: Publication,
+        asked: Asked,
+        counted: bool,
+        confirmation: &Text,
+        now: Now,
+    ) {
+        if self.data_room == 0 {
+            self.metrics.rate_limited[LimitKind::Publish as usize].add(1);
+            return self.input(slot, Input::Busy(asked), now);
         }
+        self.data_room -= 1;
+        let Some(client) = self.clients.get(slot).map(|client| client.session.client()) else { return };
+        let counted = asked.ack.filter(|_| counted).map(|ack| (client, ack));
+        self.outgoing.push(ToRouter::Publish { publication: Box::new(publication), counted });
+        self.reply(slot, confirmation);
     }
 
     fn forward(&mut self, slot: u32, event: Box<str>, data: &Text, now: Now) {
         let Some(client) = self.clients.get(slot) else { return };
         if self.data_room == 0 {
             self.metrics.rate_limited[LimitKind::Publish as usize].add(1);
-            return self.input(slot, Input::Busy { event: "message" }, now);
+            return self.input(slot, Input::Busy(Asked { event: "message", ack: None }), now);
         }
         self.data_room -= 1;
         self.outgoing.push(ToRouter::Forward(Box::new(Forward {

@@ -1,4 +1,4 @@
-//! A client: a session, its rooms, and what is on its way to it. And the users of a shard, each with its clients.
+//! A client: a session and its rooms. And the users of a shard, each with its clients.
 
 use std::sync::Arc;
 
@@ -7,7 +7,8 @@ use crate::audience::Wire;
 use crate::hash::SplitTable;
 use crate::room::members::Membership;
 use crate::room::publication::{EventType, Publication};
-use crate::shard::outbox::{Backlog, Queue};
+use crate::shard::line::{Line, LineKey, Way};
+use crate::shard::recovery::Recovery;
 use crate::shard::rooms::LocalRooms;
 use crate::shard::slots::Slots;
 use crate::shard::wheel::Tick;
@@ -16,37 +17,60 @@ use crate::users::User;
 /// No client.
 pub const NOBODY: u32 = u32::MAX;
 
-/// One client.
+/// One client: a native connection, or a namespace of an Engine.IO session.
 pub struct Client {
-    /// Its connection.
-    pub conn: u32,
+    /// How it is reached.
+    pub way: Way,
     /// How its events are framed.
     pub wire: Wire,
     /// What is published to its user reaches it.
     pub is_personal: bool,
-    /// What it is to be sent at the end of this turn.
-    pub queue: Queue,
-    /// What its socket refused.
-    pub backlog: Option<Box<Backlog>>,
     /// Its rooms. The first is the room of everyone.
     pub memberships: Vec<Membership>,
-    /// It has left a room since the last flush, so that what the turn has for it may hold events of that room.
-    pub has_left: bool,
     /// Joins that wait for the router.
     pub joining: u32,
     /// The last event, or batch, that was pushed to it by more ways than one.
     pub stamp: u32,
     /// The next client of the same user on this shard.
     pub next_of_user: u32,
-    /// When an unanswered ping was sent; 0: none.
+    /// When an unanswered WebSocket ping was sent; 0: none.
     pub ping_sent: Tick,
     /// Its state machine.
     pub session: Session,
-    /// It is being closed: what is queued goes out, nothing more comes in. When it is over even if not all went out.
-    pub closing: Option<Tick>,
+    /// It asked for connection state recovery.
+    pub recovery: Option<Box<Recovery>>,
 }
 
 impl Client {
+    /// Whether it is being closed: nothing of what it sends counts any more.
+    pub fn is_closing(&self) -> bool {
+        self.line().is_some_and(|line| line.closing.is_some())
+    }
+
+    /// Its own line, if it is not a namespace of a session.
+    pub fn line(&self) -> Option<&Line> {
+        match &self.way {
+            Way::Own(line) => Some(line),
+            Way::Engine(_) => None,
+        }
+    }
+
+    /// Its own line, if it is not a namespace of a session.
+    pub fn line_mut(&mut self) -> Option<&mut Line> {
+        match &mut self.way {
+            Way::Own(line) => Some(line),
+            Way::Engine(_) => None,
+        }
+    }
+
+    /// Where its line is kept.
+    pub fn line_key(&self, slot: u32) -> LineKey {
+        match self.way {
+            Way::Own(_) => LineKey::client(slot),
+            Way::Engine(engine) => LineKey::engine(engine),
+        }
+    }
+
     /// Whether an event for the client's user reaches it by the event's type, although it has left the user's room.
     #[cold]
     pub fn has_type_of(&self, publication: &Publication, rooms: &LocalRooms) -> bool {

@@ -24,16 +24,24 @@ pub struct Conn<S: Stream> {
     pub peer_closed: bool,
     /// There were too many connections when it came: it is told so and let go.
     pub is_surplus: bool,
+    /// It has been answered a request: silence is no fault any more.
+    pub was_answered: bool,
 }
 
 /// How far a connection has come.
 pub enum Phase {
     /// A request head is awaited; what has come of it.
     Head(Vec<u8>),
+    /// A request's head is known, its body is awaited.
+    Body(Box<Body>),
+    /// A poll that is open: the answer waits for something to be said.
+    Polling(Box<OpenPoll>),
+    /// An answer that the socket has not taken whole.
+    Answering(Box<Answer>),
     /// Upgraded.
     WebSocket {
-        /// Its client.
-        client: u32,
+        /// Whose it is.
+        owner: Owner,
         /// Reads frames.
         decoder: Decoder,
     },
@@ -43,4 +51,66 @@ pub enum Phase {
         /// Bytes thrown away so far.
         discarded: usize,
     },
+}
+
+/// A request whose body is awaited.
+pub struct Body {
+    /// The request so far, head included.
+    pub bytes: Vec<u8>,
+    /// Its whole length.
+    pub needed: usize,
+    /// The Engine.IO session it is for.
+    pub engine: u32,
+}
+
+/// Whose a WebSocket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// A native client's.
+    Client(u32),
+    /// An Engine.IO session's.
+    Engine(u32),
+}
+
+/// An open poll of an Engine.IO session.
+pub struct OpenPoll {
+    /// The session.
+    pub engine: u32,
+    /// How to answer.
+    pub reply: Reply,
+    /// What has come behind the request.
+    pub pending: Vec<u8>,
+}
+
+/// How a request is answered.
+#[derive(Clone, Default)]
+pub struct Reply {
+    /// Another request may follow on the connection.
+    pub keep: bool,
+    /// What `Access-Control-Allow-Origin` says.
+    pub cors: Cors,
+}
+
+/// What a browser is told about the origin of its page.
+#[derive(Clone, Default)]
+pub enum Cors {
+    /// Nothing: the request has no origin, or the server's own.
+    #[default]
+    Silent,
+    /// Any origin may read the answer.
+    Any,
+    /// This one may, credentials included.
+    Origin(Box<str>),
+}
+
+/// An answer on its way.
+pub struct Answer {
+    /// All of it.
+    pub bytes: Vec<u8>,
+    /// What the socket has taken.
+    pub written: usize,
+    /// Another request may follow.
+    pub keep: bool,
+    /// What has come behind the request.
+    pub pending: Vec<u8>,
 }

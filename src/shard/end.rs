@@ -4,11 +4,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::app::Input;
-use crate::audience::TransportKind;
 use crate::close::CloseReason;
 use crate::mailbox::ToRouter;
 use crate::proto::ws;
-use crate::shard::conn::Phase;
+use crate::shard::conn::{Owner, Phase};
+use crate::shard::engine::Engine;
+use crate::shard::line::{LineKey, Place};
 use crate::shard::wheel::{self, Tick};
 use crate::shard::{Net, Shard};
 use crate::time::Now;
@@ -20,8 +21,8 @@ pub(super) const LINGER: Duration = Duration::from_secs(2);
 
 /// A drain in progress: the clients are closed a few at a time, so that they do not all come back at once.
 pub(super) struct Drain {
-    /// The clients still to be told, in no order.
-    pub clients: Vec<u32>,
+    /// The lines of those still to be told, in no order.
+    pub lines: Vec<LineKey>,
     /// How many there were.
     pub total: usize,
     /// When it began.
@@ -31,53 +32,99 @@ pub(super) struct Drain {
 }
 
 impl<N: Net> Shard<N> {
-    /// The server closes a client: it is told why, what is queued goes out, then the connection ends.
+    /// The server closes a client: it is told why, what is queued goes out, then the connection ends. A namespace takes its
+    /// whole session with it.
     pub(super) fn close(&mut self, slot: u32, reason: CloseReason, now: Now) {
-        let Some(client) = self.clients.get_mut(slot) else { return };
-        if client.closing.is_some() {
+        if let Some(key) = self.clients.get(slot).map(|client| client.line_key(slot)) {
+            self.close_line(key, reason, now);
+        }
+    }
+
+    /// The server closes whoever has that line.
+    pub(super) fn close_line(&mut self, key: LineKey, reason: CloseReason, now: Now) {
+        let Some(line) = key.find(&mut self.clients, &mut self.engines) else { return };
+        if line.closing.is_some() {
             return;
         }
         // What was published before comes before.
         self.seal_all();
-        let Some(client) = self.clients.get_mut(slot) else { return };
         if reason == CloseReason::SlowConsumer {
             self.metrics.slow_consumers.add(1);
-            if let Some(backlog) = &mut client.backlog {
-                let before = backlog.bytes();
-                backlog.cut_to_frame();
-                self.metrics.outbox_bytes.sub((before - backlog.bytes()) as u64);
-            }
+            self.cut_line(key);
         } else {
-            self.input(slot, Input::Closing(&reason), now);
+            for client in self.clients_of(key) {
+                self.input(client, Input::Closing(&reason), now);
+            }
         }
-        self.push_frames(slot, |out| ws::write_close(out, reason.code(), reason.text()));
-        self.begin_end(slot, &reason, now);
+        match key.place() {
+            Place::Client(_) => {
+                self.push_to_line(key, |out| ws::write_close(out, reason.code(), reason.text()));
+            }
+            Place::Engine(engine) => self.say_goodbye(engine, &reason),
+        }
+        self.begin_end(key, &reason, now);
+    }
+
+    /// A slow consumer gets the rest of the frame it has in part, nothing else.
+    fn cut_line(&mut self, key: LineKey) {
+        let Some(line) = key.find(&mut self.clients, &mut self.engines) else { return };
+        if let Some(backlog) = &mut line.backlog {
+            let before = backlog.bytes();
+            line.has_conflated |= backlog.has_marks();
+            backlog.cut_to_frame();
+            self.metrics.outbox_bytes.sub((before - backlog.bytes()) as u64);
+        }
+    }
+
+    /// The clients that share a line.
+    fn clients_of(&self, key: LineKey) -> Vec<u32> {
+        match key.place() {
+            Place::Client(slot) => vec![slot],
+            Place::Engine(engine) => self.engines.get(engine).map(Engine::clients).unwrap_or_default(),
+        }
     }
 
     /// The client closes: its close frame is answered (RFC 6455 §5.5.1).
-    pub(super) fn client_closes(&mut self, slot: u32, code: Option<u16>, now: Now) {
+    pub(super) fn client_closes(&mut self, key: LineKey, code: Option<u16>, now: Now) {
         self.seal_all();
-        self.push_frames(slot, |out| match code {
-            Some(code) => ws::write_close(out, code, ""),
-            None => ws::write_close(out, CloseReason::ClientClosed.code(), ""),
-        });
-        self.begin_end(slot, &CloseReason::ClientClosed, now);
+        let code = code.unwrap_or(CloseReason::ClientClosed.code());
+        self.push_to_line(key, |out| ws::write_close(out, code, ""));
+        self.begin_end(key, &CloseReason::ClientClosed, now);
     }
 
-    /// Takes the client out of everything; only its last bytes are still to go out.
-    fn begin_end(&mut self, slot: u32, reason: &CloseReason, now: Now) {
-        self.log_end(slot, reason, now);
-        self.depart(slot, reason);
-        let Some(client) = self.clients.get_mut(slot) else { return };
-        let key = client.conn;
-        client.closing = Some(wheel::tick(now.mono) + wheel::ticks(LAST_BYTES));
-        self.arm(key, now);
+    /// Takes the clients out of everything; only their last bytes are still to go out.
+    pub(super) fn begin_end(&mut self, key: LineKey, reason: &CloseReason, now: Now) {
+        for client in self.clients_of(key) {
+            self.log_end(client, reason, now);
+            self.depart(client, reason);
+            if let Place::Engine(_) = key.place() {
+                self.clients.remove(client);
+            }
+        }
+        let Some(line) = key.find(&mut self.clients, &mut self.engines) else { return };
+        if let Some(backlog) = &mut line.backlog {
+            backlog.forget_marks();
+        }
+        line.closing = Some(wheel::tick(now.mono) + wheel::ticks(LAST_BYTES));
+        let conn = line.conn;
+        match key.place() {
+            Place::Client(_) => self.arm(conn, now),
+            Place::Engine(engine) => {
+                if let Some(engine) = self.engines.get_mut(engine) {
+                    engine.namespaces.clear();
+                }
+                self.arm_engine(engine, now);
+                self.end_probe(engine, now);
+            }
+        }
     }
 
     /// Gives back all that the client had among others: rooms, user, counts.
-    fn depart(&mut self, slot: u32, reason: &CloseReason) {
+    pub(super) fn depart(&mut self, slot: u32, reason: &CloseReason) {
+        let saved = self.leave_behind(slot, reason);
+        self.forget_users_own(slot);
         let Some(client) = self.clients.get_mut(slot) else { return };
-        if let Some(backlog) = &mut client.backlog {
+        if let Some(backlog) = client.line_mut().and_then(|line| line.backlog.as_mut()) {
             backlog.forget_marks();
         }
         let rooms: Vec<u32> = client.memberships.iter().map(|membership| membership.room).collect();
@@ -85,9 +132,12 @@ impl<N: Net> Shard<N> {
             self.remove_member(room, slot);
             self.rooms.leave_if_empty(self.id, room, &mut self.outgoing);
         }
+        if let Some(saved) = saved {
+            self.outgoing.push(ToRouter::Save(saved));
+        }
         let Some(client) = self.clients.get(slot) else { return };
         let (app, user) = (client.session.app(), std::sync::Arc::clone(client.session.user()));
-        let kind = TransportKind::WebSocket as usize;
+        let kind = self.kind_of(client) as usize;
         self.metrics.connections[app.index()][kind].sub(1);
         self.metrics.connections_closed[app.index()][kind][reason.index()].add(1);
         if user.is_anonymous() {
@@ -101,29 +151,49 @@ impl<N: Net> Shard<N> {
 
     /// The connection is over: the peer is gone, or there is nothing more to say to it.
     pub(super) fn lost(&mut self, key: u32, reason: CloseReason) {
-        if let Some(conn) = self.conns.get(key)
-            && let Phase::WebSocket { client, .. } = conn.phase
-        {
-            if self.clients.get(client).is_some_and(|client| client.closing.is_none()) {
-                self.depart(client, &reason);
-            }
-            self.forget_client(client);
-        }
+        let line = match self.conns.get(key).map(|conn| &conn.phase) {
+            Some(Phase::WebSocket { owner: Owner::Client(client), .. }) => Some(LineKey::client(*client)),
+            Some(Phase::WebSocket { owner: Owner::Engine(engine), .. }) => Some(LineKey::engine(*engine)),
+            Some(Phase::Polling(poll)) => Some(LineKey::engine(poll.engine)),
+            Some(Phase::Body(body)) => Some(LineKey::engine(body.engine)),
+            _ => None,
+        };
         self.drop_conn(key);
+        if let Some(line) = line {
+            self.lost_line(line, key, &reason);
+        }
+    }
+
+    /// A connection of a line is gone.
+    fn lost_line(&mut self, line: LineKey, conn: u32, reason: &CloseReason) {
+        match line.place() {
+            Place::Client(client) => {
+                if self.clients.get(client).is_some_and(|client| !client.is_closing()) {
+                    self.depart(client, reason);
+                }
+                self.forget_client(client);
+            }
+            Place::Engine(engine) => self.lost_engine_conn(engine, conn, reason),
+        }
     }
 
     /// All that was to be said is said: shuts our direction down and waits for the peer to do the same.
-    pub(super) fn finish(&mut self, slot: u32, now: Now) {
-        let Some(key) = self.clients.get(slot).map(|client| client.conn) else { return };
-        self.forget_client(slot);
-        self.linger(key, now);
+    pub(super) fn finish(&mut self, key: LineKey, now: Now) {
+        let Some(conn) = key.find(&mut self.clients, &mut self.engines).map(|line| line.conn) else { return };
+        match key.place() {
+            Place::Client(client) => self.forget_client(client),
+            Place::Engine(engine) => self.forget_engine(engine, now),
+        }
+        if matches!(self.conns.get(conn).map(|conn| &conn.phase), Some(Phase::WebSocket { .. })) {
+            self.linger(conn, now);
+        }
     }
 
     fn forget_client(&mut self, slot: u32) {
-        if let Some(client) = self.clients.remove(slot)
-            && let Some(backlog) = client.backlog
+        if let Some(mut client) = self.clients.remove(slot)
+            && let Some(line) = client.line_mut()
         {
-            self.metrics.outbox_bytes.sub(backlog.bytes() as u64);
+            self.metrics.outbox_bytes.sub(line.held() as u64);
         }
     }
 
@@ -171,9 +241,14 @@ impl<N: Net> Shard<N> {
                 self.linger(key, now);
             }
         }
-        let clients: Vec<u32> = self.clients.keys().collect();
-        let (total, began) = (clients.len(), wheel::tick(now.mono));
-        self.drain = Some(Drain { clients, total, began, over: wheel::ticks(over) });
+        let natives = self
+            .clients
+            .keys()
+            .filter(|slot| self.clients.get(*slot).is_some_and(|client| client.line().is_some()));
+        let mut lines: Vec<LineKey> = natives.map(LineKey::client).collect();
+        lines.extend(self.engines.keys().map(LineKey::engine));
+        let (total, began) = (lines.len(), wheel::tick(now.mono));
+        self.drain = Some(Drain { lines, total, began, over: wheel::ticks(over) });
         self.drain_some(now);
     }
 
@@ -185,15 +260,17 @@ impl<N: Net> Shard<N> {
         // Rounded up: a single client need not wait for the end.
         let told = (drain.total * elapsed.min(over)).div_ceil(over);
         let left = drain.total - told;
-        let due = drain.clients.split_off(left.min(drain.clients.len()));
-        for slot in due {
-            self.close(slot, CloseReason::GoingAway, now);
+        let due = drain.lines.split_off(left.min(drain.lines.len()));
+        for line in due {
+            self.close_line(line, CloseReason::GoingAway, now);
         }
     }
 
     /// Whether a drain has been asked for and nothing is left.
     pub fn is_drained(&self) -> bool {
-        self.drain.as_ref().is_some_and(|drain| drain.clients.is_empty()) && self.conns.is_empty()
+        self.drain.as_ref().is_some_and(|drain| drain.lines.is_empty())
+            && self.conns.is_empty()
+            && self.engines.is_empty()
     }
 
     fn log_end(&mut self, slot: u32, reason: &CloseReason, now: Now) {
@@ -202,7 +279,7 @@ impl<N: Net> Shard<N> {
         }
         let Some(kept_back) = self.log_limit.allow(now) else { return };
         let Some(client) = self.clients.get(slot) else { return };
-        let peer = self.conns.get(client.conn).map(|conn| conn.peer.to_string()).unwrap_or_default();
+        let peer = self.peer_of(client).map(|peer| peer.to_string()).unwrap_or_default();
         let labels = client.session.labels();
         let label = |label: Option<&Box<str>>| label.map(ToString::to_string).unwrap_or_default();
         tracing::info!(

@@ -7,6 +7,8 @@
 //!
 //! It knows rooms, members and what is on its way. It knows no sockets, sessions' inner life or the router.
 
+mod hand_out;
+
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -18,6 +20,9 @@ use crate::room::members::Group;
 use crate::room::pattern::Policy;
 use crate::room::publication::{Publication, Target};
 use crate::shard::client::Client;
+use crate::shard::engine::Engine;
+use crate::shard::fanout::hand_out::{Frames, hand_out, to_client};
+use crate::shard::line::{Line, LineKey, Way};
 use crate::shard::outbox::{Batch, Chunk, TurnMemory};
 use crate::shard::rooms::{EVERYONE, LocalRooms, NO_BATCH};
 use crate::shard::slots::Slots;
@@ -43,10 +48,13 @@ const NO_ROOM: u32 = u32::MAX;
 pub struct Fanout {
     /// The memory of this turn.
     pub memory: TurnMemory,
-    /// Clients with something to be flushed.
-    pub dirty: Vec<u32>,
-    /// Clients whose backlog is over the limit.
-    pub overflowed: Vec<u32>,
+    /// Lines with something to be flushed.
+    pub dirty: Vec<LineKey>,
+    /// Lines whose backlog is over the limit.
+    pub overflowed: Vec<LineKey>,
+    /// The room whose open batch holds frames with offsets: such frames leave in the order of their offsets, whatever the
+    /// room, or a client could not say by one offset what it has.
+    ordered: Option<u32>,
     open: Vec<OpenBatch>,
     /// What was delivered in this turn, each with its wire and members, for the latencies.
     pub written: Vec<(Arc<Publication>, u32)>,
@@ -87,12 +95,32 @@ impl Fanout {
 
     /// Puts a chunk into a client's list, or into its backlog while its socket is full.
     #[inline]
-    pub fn push(&mut self, client: &mut Client, slot: u32, chunk: Chunk, metrics: &ShardMetrics) {
-        let Some(backlog) = &mut client.backlog else {
-            if client.queue.is_empty() {
-                self.dirty.push(slot);
+    pub fn push(
+        &mut self,
+        client: &mut Client,
+        slot: u32,
+        engines: &mut Slots<Engine>,
+        chunk: Chunk,
+        metrics: &ShardMetrics,
+    ) {
+        match &mut client.way {
+            Way::Own(line) => self.push_line(line, LineKey::client(slot), chunk, metrics),
+            Way::Engine(engine) => {
+                if let Some(session) = engines.get_mut(*engine) {
+                    self.push_line(&mut session.line, LineKey::engine(*engine), chunk, metrics);
+                }
             }
-            return self.memory.push(&mut client.queue, chunk);
+        }
+    }
+
+    /// Puts a chunk on a line.
+    #[inline]
+    pub fn push_line(&mut self, line: &mut Line, key: LineKey, chunk: Chunk, metrics: &ShardMetrics) {
+        let Some(backlog) = &mut line.backlog else {
+            if line.queue.is_empty() {
+                self.dirty.push(key);
+            }
+            return self.memory.push(&mut line.queue, chunk);
         };
         let before = backlog.bytes();
         match chunk {
@@ -101,7 +129,7 @@ impl Fanout {
         }
         metrics.outbox_bytes.add((backlog.bytes() - before) as u64);
         if backlog.bytes() > self.outbox_limit {
-            self.overflowed.push(slot);
+            self.overflowed.push(key);
         }
     }
 
@@ -143,6 +171,8 @@ pub struct Delivery<'a> {
     pub rooms: &'a mut LocalRooms,
     /// The clients.
     pub clients: &'a mut Slots<Client>,
+    /// The Engine.IO sessions.
+    pub engines: &'a mut Slots<Engine>,
     /// What is counted.
     pub metrics: &'a ShardMetrics,
 }
@@ -193,6 +223,15 @@ impl Delivery<'_> {
         }
     }
 
+    /// Before an event of another room: frames with offsets that wait in a batch go first.
+    fn keep_order(&mut self, home: u32) {
+        if let Some(ordered) = self.fanout.ordered
+            && ordered != home
+        {
+            self.seal_room(ordered);
+        }
+    }
+
     /// An event for the members of a room, and of the room of its type. Returns how many clients it is for.
     fn for_room(&mut self, room: Option<u32>, also: Option<u32>, publication: &Arc<Publication>) -> u32 {
         let home = match (room, also) {
@@ -209,6 +248,7 @@ impl Delivery<'_> {
             (None, Some(also)) => also,
         };
         let also = also.filter(|also| *also != home).unwrap_or(NO_ROOM);
+        self.keep_order(home);
         if publication.except.is_some() || self.is_small(home, also, publication) {
             return self.for_members(home, also, publication);
         }
@@ -270,6 +310,9 @@ impl Delivery<'_> {
                 if !batch.wires.iter().any(|(wire, _)| *wire == group.wire) {
                     // The wire's list of frames starts with this batch, as the members cannot change while it is open.
                     batch.wires.push((group.wire, self.fanout.memory.take_buffer()));
+                    if group.wire.has_offset() {
+                        self.fanout.ordered = Some(home);
+                    }
                 }
             }
         }
@@ -316,6 +359,9 @@ impl Delivery<'_> {
     /// Hands an open batch to the members.
     fn seal(&mut self, index: usize) {
         let batch = self.fanout.open.swap_remove(index);
+        if self.fanout.ordered == Some(batch.room) {
+            self.fanout.ordered = None;
+        }
         if let Some(room) = self.rooms.get_mut(batch.room) {
             room.open_batch = NO_BATCH;
         }
@@ -344,7 +390,7 @@ impl Delivery<'_> {
                 };
                 members += hand_out(
                     self.fanout,
-                    self.clients,
+                    (self.clients, self.engines),
                     group.clients,
                     Chunk::Batch(sealed),
                     stamp,
@@ -369,8 +415,8 @@ impl Delivery<'_> {
             for group in room.members.groups().filter(|group| is_for(publication.app, group)) {
                 for slot in group.clients {
                     let Some(client) = self.clients.get_mut(*slot) else { continue };
-                    count +=
-                        to_client(self.fanout, self.metrics, client, *slot, publication, stamp, &mut frames);
+                    let parts = (&mut *self.fanout, &mut *self.engines, self.metrics);
+                    count += to_client(parts, client, *slot, publication, stamp, &mut frames);
                 }
             }
         }
@@ -379,80 +425,22 @@ impl Delivery<'_> {
 
     /// An event for a user: its clients here, and those who watch it.
     fn for_user(&mut self, first: u32, also: Option<u32>, publication: &Arc<Publication>) -> u32 {
+        self.keep_order(NO_ROOM);
         let stamp = self.fanout.stamp();
         let (mut frames, mut count, mut at) = (Frames::default(), 0, first);
         while let Some(client) = self.clients.get_mut(at) {
             let slot = std::mem::replace(&mut at, client.next_of_user);
             if client.is_personal || client.has_type_of(publication, self.rooms) {
-                count += to_client(self.fanout, self.metrics, client, slot, publication, stamp, &mut frames);
+                let parts = (&mut *self.fanout, &mut *self.engines, self.metrics);
+                count += to_client(parts, client, slot, publication, stamp, &mut frames);
             }
         }
         let Some(watched) = also.and_then(|room| self.rooms.get(room)) else { return count };
         for slot in watched.members.groups().flat_map(|group| group.clients) {
             let Some(client) = self.clients.get_mut(*slot) else { continue };
-            count += to_client(self.fanout, self.metrics, client, *slot, publication, stamp, &mut frames);
+            let parts = (&mut *self.fanout, &mut *self.engines, self.metrics);
+            count += to_client(parts, client, *slot, publication, stamp, &mut frames);
         }
         count
     }
-}
-
-/// One event for one client. Returns 1 if it is for this client.
-fn to_client(
-    fanout: &mut Fanout,
-    metrics: &ShardMetrics,
-    client: &mut Client,
-    slot: u32,
-    publication: &Publication,
-    stamp: u32,
-    frames: &mut Frames,
-) -> u32 {
-    let is_excepted = publication.except.is_some_and(|except| client.session.client() == except);
-    if is_excepted
-        || publication.app.is_some_and(|app| client.wire.app() != app)
-        || std::mem::replace(&mut client.stamp, stamp) == stamp
-    {
-        return 0;
-    }
-    let (chunk, length) = frames.of(client.wire, publication, &mut fanout.memory);
-    fanout.push(client, slot, chunk, metrics);
-    metrics.deliveries[client.wire.index()].add(1);
-    metrics.delivered_bytes[client.wire.index()].add(length);
-    1
-}
-
-/// The frames of one event, made when the first client of a wire needs one.
-#[derive(Default)]
-struct Frames([Option<(u32, u32)>; Wire::COUNT]);
-
-impl Frames {
-    /// The frame for a wire, with its length in bytes.
-    fn of(&mut self, wire: Wire, publication: &Publication, memory: &mut TurnMemory) -> (Chunk, u64) {
-        let (start, end) = *self.0[wire.index()].get_or_insert_with(|| {
-            let start = memory.bytes.len() as u32;
-            wire::write_event(&mut memory.bytes, wire, publication);
-            (start, memory.bytes.len() as u32)
-        });
-        (Chunk::Bytes { start, end }, u64::from(end - start))
-    }
-}
-
-/// Puts a chunk into the lists of clients; a `stamp` other than 0 passes over those that have it. Returns how many got it.
-fn hand_out(
-    fanout: &mut Fanout,
-    clients: &mut Slots<Client>,
-    slots: &[u32],
-    chunk: Chunk,
-    stamp: u32,
-    metrics: &ShardMetrics,
-) -> u64 {
-    let mut count = 0;
-    for slot in slots {
-        let Some(client) = clients.get_mut(*slot) else { continue };
-        if stamp != 0 && std::mem::replace(&mut client.stamp, stamp) == stamp {
-            continue;
-        }
-        fanout.push(client, *slot, chunk, metrics);
-        count += 1;
-    }
-    count
 }

@@ -4,10 +4,10 @@ use std::io::IoSlice;
 
 use crate::app::wire;
 use crate::close::CloseReason;
-use crate::shard::apply::is_member;
-use crate::shard::client::Client;
-use crate::shard::conn::Conn;
-use crate::shard::outbox::{Backlog, Chunk, Queue};
+use crate::shard::backlog::Backlog;
+use crate::shard::conn::{Conn, Owner, Phase};
+use crate::shard::line::{Line, LineKey, Place};
+use crate::shard::outbox::{Chunk, Queue};
 use crate::shard::{Net, Shard};
 use crate::time::Now;
 use crate::transport::{Flush, Stream, Transport, WriteScratch};
@@ -18,7 +18,7 @@ const GATHER_BYTES: usize = 64 * 1024;
 const SLICES: usize = 64;
 
 /// What a flush came to.
-enum Flushed {
+pub(super) enum Flushed {
     /// Everything is out.
     Drained,
     /// The socket is full.
@@ -31,21 +31,30 @@ impl<N: Net> Shard<N> {
     /// A socket can take bytes again.
     pub(super) fn writable(&mut self, key: u32) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        let super::conn::Phase::WebSocket { client, .. } = conn.phase else {
-            let flushed = match conn.phase {
-                // Ended, and still to be told so when what TLS had left is out.
-                super::conn::Phase::Lingering { .. } => conn.transport.shutdown_write(),
-                _ => conn.transport.flush(),
-            };
-            if flushed.is_err() {
-                self.drop_conn(key);
+        let line = match conn.phase {
+            Phase::WebSocket { owner: Owner::Client(client), .. } => LineKey::client(client),
+            Phase::WebSocket { owner: Owner::Engine(engine), .. } => LineKey::engine(engine),
+            Phase::Answering(_) => return self.go_on_answering(key),
+            // Ended, and still to be told so when what TLS had left is out.
+            Phase::Lingering { .. } => {
+                if conn.transport.shutdown_write().is_err() {
+                    self.drop_conn(key);
+                }
+                return;
             }
-            return;
+            Phase::Head(_) | Phase::Body(_) | Phase::Polling(_) => {
+                if conn.transport.flush().is_err() {
+                    self.lost(key, CloseReason::ConnectionLost);
+                }
+                return;
+            }
         };
-        if let Some(backlog) = self.clients.get_mut(client).and_then(|client| client.backlog.as_mut())
+        if let Some(found) = line.find(&mut self.clients, &mut self.engines)
+            && found.conn == key
+            && let Some(backlog) = &mut found.backlog
             && !std::mem::replace(&mut backlog.writable, true)
         {
-            self.fanout.dirty.push(client);
+            self.fanout.dirty.push(line);
         }
     }
 
@@ -56,8 +65,8 @@ impl<N: Net> Shard<N> {
         let mut flow = Flow::default();
         let mut dirty = std::mem::take(&mut self.fanout.dirty);
         flow.clients = dirty.len();
-        for slot in dirty.drain(..) {
-            self.flush_client(slot, now);
+        for line in dirty.drain(..) {
+            self.flush_line(line, now);
         }
         self.fanout.dirty = dirty;
         flow.events = self.fanout.written.len();
@@ -68,58 +77,65 @@ impl<N: Net> Shard<N> {
     }
 
     fn close_overflowed(&mut self, now: Now) {
-        while let Some(slot) = self.fanout.overflowed.pop() {
+        while let Some(key) = self.fanout.overflowed.pop() {
             // The one that was meant may be gone, and another one in its place.
-            let holds = self.clients.get(slot).and_then(|client| client.backlog.as_ref());
-            if holds.is_some_and(|backlog| backlog.bytes() > self.settings.limits.outbox) {
-                self.close(slot, CloseReason::SlowConsumer, now);
+            let held = key.find(&mut self.clients, &mut self.engines).map_or(0, |line| line.held());
+            if held > self.settings.limits.outbox {
+                self.close_line(key, CloseReason::SlowConsumer, now);
             }
         }
     }
 
-    fn flush_client(&mut self, slot: u32, now: Now) {
-        let Some(client) = self.clients.get_mut(slot) else { return };
-        let queue = std::mem::take(&mut client.queue);
-        let Some(conn) = self.conns.get_mut(client.conn) else { return };
-        let held = client.backlog.as_ref().map_or(0, |backlog| backlog.bytes());
-        let mut writer = Writer {
-            memory: &self.fanout.memory,
-            gather: &mut self.gather,
-            scratch: &mut self.write_scratch,
-            metrics: &self.metrics,
-            client,
-            writes: 0,
+    fn flush_line(&mut self, key: LineKey, now: Now) {
+        let Some(line) = key.find(&mut self.clients, &mut self.engines) else { return };
+        let queue = std::mem::take(&mut line.queue);
+        let held = line.held();
+        let flushed = match key.place() {
+            Place::Engine(engine) if self.is_polling(engine) => self.flush_poll(engine, queue, now),
+            _ => self.write_line(key, queue),
         };
-        let flushed = match writer.client.backlog.take() {
-            Some(backlog) => writer.backlog(conn, backlog),
-            None => writer.turn(conn, queue),
-        };
-        let writes = writer.writes;
-        self.metrics.socket_writes[client.wire.index()].add(writes);
-        if std::mem::take(&mut client.has_left)
-            && let Some(backlog) = &mut client.backlog
-        {
+        let Some(line) = key.find(&mut self.clients, &mut self.engines) else { return };
+        if std::mem::take(&mut line.has_left) {
             // What was refused of this turn may hold events of a room that was left in it.
-            backlog.retain_marks(|event| is_member(&client.memberships, &self.rooms, event));
+            self.retain_marks(key, None);
         }
-        let holds = client.backlog.as_ref().map_or(0, |backlog| backlog.bytes());
+        let Some(line) = key.find(&mut self.clients, &mut self.engines) else { return };
+        let (holds, conn, is_closing) = (line.held(), line.conn, line.closing.is_some());
         match holds >= held {
             true => self.metrics.outbox_bytes.add((holds - held) as u64),
             false => self.metrics.outbox_bytes.sub((held - holds) as u64),
         }
         match flushed {
-            Flushed::Broken => {
-                let key = client.conn;
-                self.lost(key, CloseReason::ConnectionLost);
-            }
-            Flushed::Drained if client.closing.is_some() => self.finish(slot, now),
+            Flushed::Broken => self.lost(conn, CloseReason::ConnectionLost),
+            Flushed::Drained if is_closing => self.finish(key, now),
             Flushed::Drained => {}
             Flushed::Blocked => {
                 if holds > self.settings.limits.outbox {
-                    self.fanout.overflowed.push(slot);
+                    self.fanout.overflowed.push(key);
                 }
             }
         }
+    }
+
+    /// Writes what the turn has for a line, and what is held up.
+    fn write_line(&mut self, key: LineKey, queue: Queue) -> Flushed {
+        let Some(line) = key.find(&mut self.clients, &mut self.engines) else { return Flushed::Drained };
+        let Some(conn) = self.conns.get_mut(line.conn) else { return Flushed::Drained };
+        let mut writer = Writer {
+            memory: &self.fanout.memory,
+            gather: &mut self.gather,
+            scratch: &mut self.write_scratch,
+            metrics: &self.metrics,
+            line,
+            writes: 0,
+        };
+        let flushed = match writer.line.backlog.take() {
+            Some(backlog) => writer.backlog(conn, backlog),
+            None => writer.turn(conn, queue),
+        };
+        let writes = writer.writes;
+        self.metrics.socket_writes[line.wire.index()].add(writes);
+        flushed
     }
 
     /// Records how long it took from the publishers to here. Returns frames written per event.
@@ -167,7 +183,7 @@ struct Writer<'a> {
     gather: &'a mut Vec<u8>,
     scratch: &'a mut WriteScratch,
     metrics: &'a crate::metrics::ShardMetrics,
-    client: &'a mut Client,
+    line: &'a mut Line,
     writes: u64,
 }
 
@@ -248,13 +264,13 @@ impl Writer<'_> {
             self.metrics.events_conflated.add(replaced);
             written = 0;
         }
-        self.client.backlog = Some(backlog);
+        self.line.backlog = Some(backlog);
     }
 
     /// Goes on with a backlog, if the socket can take bytes again.
     fn backlog<S: Stream>(&mut self, conn: &mut Conn<S>, mut backlog: Box<Backlog>) -> Flushed {
         if !backlog.writable {
-            self.client.backlog = Some(backlog);
+            self.line.backlog = Some(backlog);
             return Flushed::Blocked;
         }
         let outcome = self.drain_backlog(conn, &mut backlog);
@@ -264,7 +280,7 @@ impl Writer<'_> {
             Err(_) => return Flushed::Broken,
         }
         backlog.writable = false;
-        self.client.backlog = Some(backlog);
+        self.line.backlog = Some(backlog);
         Flushed::Blocked
     }
 
@@ -279,15 +295,17 @@ impl Writer<'_> {
             return Ok(false);
         }
         loop {
-            let wire = self.client.wire;
-            let refreshed = match self.client.closing.is_some() {
+            // What was kept back comes after newer events of other rooms: it must not take the client's offset back.
+            let wire = self.line.wire.without_offset();
+            let refreshed = match self.line.closing.is_some() {
                 true => {
                     backlog.forget_marks();
                     0
                 }
                 false => backlog.refresh(wire, wire::write_event),
             };
-            self.metrics.deliveries[wire.index()].add(refreshed);
+            self.line.has_conflated |= refreshed > 0;
+            self.metrics.deliveries[self.line.wire.index()].add(refreshed);
             if backlog.is_drained() {
                 return Ok(!conn.transport.wants_flush());
             }

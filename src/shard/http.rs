@@ -7,7 +7,8 @@ use crate::metrics::Rejection;
 use crate::proto::http::{self, Request};
 use crate::proto::upgrade;
 use crate::shard::admit::Refusal;
-use crate::shard::conn::Phase;
+use crate::shard::conn::{Answer, Cors, Phase, Reply};
+use crate::shard::engine::Next;
 use crate::shard::wheel;
 use crate::shard::{Net, Shard};
 use crate::time::Now;
@@ -16,8 +17,11 @@ use crate::time::Now;
 const RETRY_WHEN_FULL: Duration = Duration::from_secs(5);
 
 impl<N: Net> Shard<N> {
-    /// Answers a request. True if another one may follow on the connection; false if it is upgraded or ends.
-    pub(super) fn request(&mut self, key: u32, request: &Request<'_>, now: Now) -> bool {
+    /// Answers a request. `behind` is what has come behind its head.
+    pub(super) fn request(&mut self, key: u32, request: &Request<'_>, behind: &[u8], now: Now) -> Next {
+        if self.is_engine_path(request.path) {
+            return self.engine_request(key, request, behind, now);
+        }
         match self.admit(key, request, now) {
             Ok(admitted) => {
                 let mut response = Vec::new();
@@ -25,7 +29,7 @@ impl<N: Net> Shard<N> {
                     upgrade::subprotocol_token(request).is_some().then_some(upgrade::BEARER_PROTOCOL);
                 upgrade::write_switching(&mut response, &admitted.upgrade, protocol);
                 self.open(key, admitted.opening, &response, now);
-                false
+                Next::Frames
             }
             Err(refusal) => {
                 self.metrics.handshakes_rejected[refusal.rejection as usize].add(1);
@@ -33,8 +37,8 @@ impl<N: Net> Shard<N> {
                 // A body would have to be read first; nothing here takes one.
                 let has_body = !matches!(request.content_length(), Ok(None | Some(0)));
                 let keep = request.keep_alive() && !has_body && self.drain.is_none() && refusal.status != 503;
-                self.respond(key, &refusal, keep, now);
-                keep
+                self.respond(key, &refusal, &Reply { keep, ..Reply::default() }, now);
+                if keep { Next::Request(0) } else { Next::End }
             }
         }
     }
@@ -51,12 +55,11 @@ impl<N: Net> Shard<N> {
         self.metrics.handshakes_rejected[rejection as usize].add(1);
         let refusal = Refusal::new(status, ErrorCode::InvalidMessage, message, rejection);
         self.log_refusal(key, &refusal, "", now);
-        self.respond(key, &refusal, false, now);
+        self.respond(key, &refusal, &Reply::default(), now);
     }
 
-    /// Writes an error body: `{"error":{"code","message"},"detail"}`. An answer is smaller than any socket buffer,
-    /// so a new socket that does not take it whole is lost.
-    fn respond(&mut self, key: u32, refusal: &Refusal, keep: bool, now: Now) {
+    /// Writes an error body: `{"error":{"code","message"},"detail"}`.
+    pub(super) fn respond(&mut self, key: u32, refusal: &Refusal, reply: &Reply, now: Now) {
         let body = serde_json::json!({
             "error": { "code": refusal.code.as_str(), "message": refusal.message },
             "detail": refusal.message,
@@ -70,26 +73,49 @@ impl<N: Net> Shard<N> {
             headers.push(("Retry-After", seconds));
         }
         headers.extend_from_slice(refusal.headers);
-        if !headers.iter().any(|(name, _)| *name == "Connection") {
-            headers.push(("Connection", if keep { "keep-alive" } else { "close" }));
-        }
-        let mut response = Vec::new();
-        http::write_response(&mut response, refusal.status, &headers, body.as_bytes());
+        let response = reply.response(refusal.status, &headers, body.as_bytes());
+        self.answer(key, response, reply.keep, now);
+    }
+
+    /// Answers a request; what the socket does not take goes out when it can be written to again. If `keep`, requests may
+    /// follow.
+    pub(super) fn answer(&mut self, key: u32, response: Vec<u8>, keep: bool, now: Now) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        let written = conn.transport.write(&response, &mut self.write_scratch);
-        if !written.is_ok_and(|written| written.taken == response.len()) {
-            return self.drop_conn(key);
+        conn.was_answered = true;
+        conn.received = wheel::tick(now.mono);
+        conn.phase =
+            Phase::Answering(Box::new(Answer { bytes: response, written: 0, keep, pending: Vec::new() }));
+        self.go_on_answering(key);
+    }
+
+    /// Hands the socket what it has not taken of an answer.
+    pub(super) fn go_on_answering(&mut self, key: u32) {
+        let now = self.net.now();
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let Phase::Answering(answer) = &mut conn.phase else { return };
+        while answer.written < answer.bytes.len() {
+            match conn.transport.write(&answer.bytes[answer.written..], &mut self.write_scratch) {
+                Ok(written) => {
+                    answer.written += written.taken;
+                    if written.blocked {
+                        return self.arm(key, now);
+                    }
+                }
+                Err(_) => return self.drop_conn(key),
+            }
         }
-        if keep {
-            conn.phase = Phase::Head(Vec::new());
-            conn.received = wheel::tick(now.mono);
-            self.arm(key, now);
-        } else {
-            self.linger(key, now);
+        let pending = std::mem::take(&mut answer.pending);
+        if !answer.keep || conn.is_surplus {
+            return self.linger(key, now);
+        }
+        conn.phase = Phase::Head(Vec::new());
+        self.arm(key, now);
+        if !pending.is_empty() {
+            self.resume(key, pending);
         }
     }
 
-    fn log_refusal(&mut self, key: u32, refusal: &Refusal, path: &str, now: Now) {
+    pub(super) fn log_refusal(&mut self, key: u32, refusal: &Refusal, path: &str, now: Now) {
         let Some(kept_back) = self.log_limit.allow(now) else { return };
         let Some(conn) = self.conns.get(key) else { return };
         tracing::info!(
@@ -108,5 +134,27 @@ impl Refusal {
     pub fn full(message: &'static str) -> Refusal {
         Refusal::new(503, ErrorCode::ConnectionLimit, message, Rejection::Overloaded)
             .retry_after(RETRY_WHEN_FULL)
+    }
+}
+
+impl Reply {
+    /// A response, with what a browser and the connection are to be told.
+    pub fn response(&self, status: u16, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+        let mut all = headers.to_vec();
+        match &self.cors {
+            Cors::Silent => {}
+            Cors::Any => all.push(("Access-Control-Allow-Origin", "*")),
+            Cors::Origin(origin) => all.extend([
+                ("Access-Control-Allow-Origin", &**origin),
+                ("Access-Control-Allow-Credentials", "true"),
+                ("Vary", "Origin"),
+            ]),
+        }
+        if !all.iter().any(|(name, _)| *name == "Connection") {
+            all.push(("Connection", if self.keep { "keep-alive" } else { "close" }));
+        }
+        let mut response = Vec::with_capacity(256 + body.len());
+        http::write_response(&mut response, status, &all, body);
+        response
     }
 }

@@ -1,7 +1,9 @@
 //! What holds between two turns, swept in debug builds: the tables of a shard agree with one another.
 
 use crate::shard::client::Client;
-use crate::shard::conn::Phase;
+use crate::shard::conn::{Owner, Phase};
+use crate::shard::engine::Engine;
+use crate::shard::line::{NO_CONN, Way};
 use crate::shard::rooms::{EVERYONE, LocalRoom, NO_BATCH, RoomState};
 use crate::shard::{Net, Shard};
 
@@ -31,8 +33,10 @@ impl<N: Net> Shard<N> {
         self.check_rooms();
         let clients = || self.clients.keys().filter_map(|slot| Some((slot, self.clients.get(slot)?)));
         clients().for_each(|(slot, client)| self.check_client(slot, client));
+        let engines = || self.engines.keys().filter_map(|slot| Some(&self.engines.get(slot)?.line));
+        self.engines.keys().for_each(|slot| self.check_engine(slot));
         let held: usize =
-            clients().filter_map(|(_, client)| client.backlog.as_ref()).map(|held| held.bytes()).sum();
+            clients().filter_map(|(_, client)| client.line()).chain(engines()).map(|line| line.held()).sum();
         assert_eq!(self.metrics.outbox_bytes.get(), held as u64, "what is held up is counted");
         let memberships: usize = clients().map(|(_, client)| client.memberships.len()).sum();
         let members: usize =
@@ -44,20 +48,33 @@ impl<N: Net> Shard<N> {
         for key in self.conns.keys() {
             let Some(conn) = self.conns.get(key) else { continue };
             assert_ne!(conn.armed, 0, "each connection has a deadline");
-            if let Phase::WebSocket { client, .. } = conn.phase {
-                let owner = self.clients.get(client).map(|client| client.conn);
+            if let Phase::WebSocket { owner: Owner::Client(client), .. } = conn.phase {
+                let owner = self.clients.get(client).and_then(|client| Some(client.line()?.conn));
                 assert_eq!(owner, Some(key), "a connection and its client know each other");
+            }
+            if let Phase::Polling(poll) = &conn.phase {
+                let knows = |engine: &Engine| engine.line.conn == key || engine.posting() == Some(key);
+                let is_known = self.engines.get(poll.engine).is_some_and(knows);
+                assert!(is_known, "an open poll and its session know each other");
             }
         }
     }
 
     fn check_client(&self, slot: u32, client: &Client) {
-        let phase = self.conns.get(client.conn).map(|conn| &conn.phase);
-        assert!(
-            matches!(phase, Some(Phase::WebSocket { client, .. }) if *client == slot),
-            "a client and its connection know each other"
-        );
-        assert!(client.queue.is_empty(), "lists of chunks do not outlive their turn");
+        match &client.way {
+            Way::Own(line) => {
+                let phase = self.conns.get(line.conn).map(|conn| &conn.phase);
+                assert!(
+                    matches!(phase, Some(Phase::WebSocket { owner, .. }) if *owner == Owner::Client(slot)),
+                    "a client and its connection know each other"
+                );
+                assert!(line.queue.is_empty(), "lists of chunks do not outlive their turn");
+            }
+            Way::Engine(engine) => {
+                let clients = self.engines.get(*engine).map(Engine::clients).unwrap_or_default();
+                assert!(clients.contains(&slot), "a session knows its namespaces");
+            }
+        }
         for membership in &client.memberships {
             let place = self.rooms.get(membership.room).and_then(|room| {
                 let group = room.members.groups().find(|group| group.wire == client.wire)?;
@@ -65,12 +82,13 @@ impl<N: Net> Shard<N> {
             });
             assert_eq!(place, Some(slot), "a membership names its place in the room");
         }
-        if client.closing.is_some() {
+        if client.is_closing() {
             assert!(client.memberships.is_empty(), "who is closed is in no room");
             return;
         }
         let is_in = |room| client.memberships.iter().any(|membership| membership.room == room);
-        assert!(is_in(EVERYONE), "every client is in the room of everyone");
+        let is_restoring = client.recovery.as_ref().is_some_and(|recovery| recovery.restoring.is_some());
+        assert!(is_in(EVERYONE) != is_restoring, "every client that is connected is in the room of everyone");
         let user = client.session.user();
         if !user.is_anonymous() {
             let mut at = self.local_users.first(user.hash(), user.id());
@@ -81,6 +99,17 @@ impl<N: Net> Shard<N> {
             }
             assert_eq!(at, slot, "a user's list leads to each of its clients");
         }
+    }
+
+    fn check_engine(&self, slot: u32) {
+        let Some(engine) = self.engines.get(slot) else { return };
+        assert!(engine.line.queue.is_empty(), "lists of chunks do not outlive their turn");
+        assert_ne!(engine.armed, 0, "each session has a deadline");
+        if self.is_polling(slot) {
+            let has_poll = engine.line.conn != NO_CONN;
+            assert!(has_poll || engine.line.backlog.is_some(), "without a poll everything waits for one");
+        }
+        assert!(engine.clients().iter().all(|client| self.clients.get(*client).is_some()));
     }
 
     fn check_rooms(&self) {
@@ -99,10 +128,12 @@ impl<N: Net> Shard<N> {
 
 fn check_state(room: &LocalRoom) {
     match &room.state {
-        RoomState::Joined => assert!(!room.members.is_empty(), "a room without members is left"),
+        RoomState::Joined => {
+            assert!(!room.members.is_empty() || room.held > 0, "a room without members is left")
+        }
         RoomState::Joining { waiting, .. } => {
             assert!(room.members.is_empty(), "nobody is in a room before the router has answered");
-            assert!(!waiting.is_empty(), "somebody has asked for the room");
+            assert!(!waiting.is_empty() || room.held > 0, "somebody has asked for the room");
         }
     }
 }

@@ -6,19 +6,24 @@
 
 mod admit;
 mod apply;
+mod backlog;
 mod client;
 mod conn;
 mod deliver;
 mod end;
+mod engine;
 mod fanout;
 mod flush;
+mod handover;
 mod http;
 #[cfg(debug_assertions)]
 mod invariants;
+mod line;
 mod outbox;
 #[cfg(test)]
 mod properties;
 mod read;
+mod recovery;
 mod rooms;
 #[cfg(test)]
 mod sizes;
@@ -33,6 +38,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 pub use flush::Flow;
+pub use handover::HandedOver;
 
 use crate::app::{AppSettings, Outputs};
 use crate::audience::App;
@@ -42,9 +48,11 @@ use crate::mailbox::ToRouter;
 use crate::metrics::ShardMetrics;
 use crate::metrics::latency::LatencyRecorder;
 use crate::proto::json::Parser;
+use crate::settings::SocketIo;
 use crate::shard::client::{Client, LocalUsers};
 use crate::shard::conn::Conn;
 use crate::shard::end::Drain;
+use crate::shard::engine::Engine;
 use crate::shard::fanout::Fanout;
 use crate::shard::rooms::LocalRooms;
 use crate::shard::slots::Slots;
@@ -67,6 +75,12 @@ pub trait Net {
     /// # Errors
     /// Those of the operating system.
     fn register(&mut self, stream: &mut Self::Stream, key: u32) -> io::Result<()>;
+
+    /// Asks for no more events of a stream, which goes to another shard.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn deregister(&mut self, stream: &mut Self::Stream) -> io::Result<()>;
 }
 
 /// What a shard needs of the configuration. Replaced whole at a reload.
@@ -91,6 +105,20 @@ pub struct ShardSettings {
     pub pong_timeout: Duration,
     /// TLS of the public listeners.
     pub tls: Option<TlsConfig>,
+    /// Engine.IO and Socket.IO.
+    pub socketio: SocketIo,
+    /// How many shards there are.
+    pub shards: usize,
+    /// Serve what the protocols' conformance suites expect instead of the apps: `/engine.io/` sends every message back,
+    /// `/socket.io/` has the namespaces `/` and `/custom` of the echo application. No configuration sets it.
+    pub echo: bool,
+}
+
+impl ShardSettings {
+    /// Whether any app is served over Socket.IO.
+    fn serves_socketio(&self) -> bool {
+        self.echo || self.apps[App::Market.index()]
+    }
 }
 
 /// What the shards of a process have in common.
@@ -112,6 +140,7 @@ pub struct Shard<N: Net> {
     latencies: LatencyRecorder,
     conns: Slots<Conn<N::Stream>>,
     clients: Slots<Client>,
+    engines: Slots<Engine>,
     local_users: LocalUsers,
     rooms: LocalRooms,
     fanout: Fanout,
@@ -119,6 +148,12 @@ pub struct Shard<N: Net> {
     ready: Vec<u32>,
     /// Connections of which more is to be read next turn.
     ready_next: Vec<u32>,
+    /// Connections whose next request is here already, now that the one before is answered.
+    resumed: Vec<u32>,
+    /// The newest sequence number of the router's that has been seen.
+    sequence: u64,
+    /// Connections that belong to other shards.
+    handovers: Vec<(u8, Box<HandedOver<N::Stream>>)>,
     wheel: Wheel,
     fired: Vec<u32>,
     /// What is to be said to the router.
@@ -153,11 +188,15 @@ impl<N: Net> Shard<N> {
             latencies: LatencyRecorder::new(),
             conns: Slots::default(),
             clients: Slots::default(),
+            engines: Slots::default(),
             local_users: LocalUsers::default(),
             rooms: LocalRooms::new(),
             fanout: Fanout::new(settings.limits.outbox),
             ready: Vec::new(),
             ready_next: Vec::new(),
+            resumed: Vec::new(),
+            sequence: 0,
+            handovers: Vec::new(),
             wheel: Wheel::new(wheel::tick(now.mono)),
             fired: Vec::new(),
             outgoing: Vec::new(),

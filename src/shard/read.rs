@@ -5,7 +5,10 @@ use crate::close::CloseReason;
 use crate::metrics::{LimitKind, Rejection};
 use crate::proto::http::{self, HeadError};
 use crate::proto::ws::{self, Decoder, Message, Violation};
-use crate::shard::conn::Phase;
+use crate::shard::client::Client;
+use crate::shard::conn::{Owner, Phase};
+use crate::shard::engine::Next;
+use crate::shard::line::LineKey;
 use crate::shard::wheel;
 use crate::shard::{Net, Shard};
 use crate::time::Now;
@@ -35,6 +38,7 @@ impl<N: Net> Shard<N> {
     /// Reads once from each connection that has something. What is left over comes next turn, so that
     /// no connection keeps the others waiting.
     pub fn read_ready(&mut self, now: Now) {
+        self.read_resumed(now);
         let mut ready = std::mem::take(&mut self.ready);
         let mut read = 0;
         while let Some(key) = ready.get(read)
@@ -53,7 +57,7 @@ impl<N: Net> Shard<N> {
 
     /// Whether there is something to be read without asking the poll.
     pub fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
+        !self.ready.is_empty() || !self.resumed.is_empty()
     }
 
     fn read(&mut self, key: u32, now: Now) {
@@ -67,7 +71,7 @@ impl<N: Net> Shard<N> {
         match conn.transport.read(scratch) {
             Ok(Read::Data { bytes, more }) => {
                 // A request and the time after a close have their time from the start, however the bytes trickle.
-                if matches!(conn.phase, Phase::WebSocket { .. }) {
+                if matches!(conn.phase, Phase::WebSocket { owner: Owner::Client(_), .. }) {
                     conn.received = wheel::tick(now.mono);
                 }
                 // After the poll has said that the peer closed, it says nothing more: read to the end.
@@ -101,6 +105,15 @@ impl<N: Net> Shard<N> {
                 let mut head = std::mem::take(head);
                 self.head(key, &mut head, now);
             }
+            Phase::Body(body) => {
+                body.bytes.extend_from_slice(bytes);
+                if body.bytes.len() >= body.needed {
+                    let mut bytes = std::mem::take(&mut body.bytes);
+                    conn.phase = Phase::Head(Vec::new());
+                    self.head(key, &mut bytes, now);
+                }
+            }
+            Phase::Polling(_) | Phase::Answering(_) => self.keep_pending(key, bytes),
             Phase::WebSocket { .. } => self.frames(key, bytes, now),
             Phase::Lingering { discarded } => {
                 *discarded += bytes.len();
@@ -111,21 +124,57 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    /// Reads a request head; what lies behind it belongs to the next request, or to the WebSocket.
-    fn head(&mut self, key: u32, bytes: &mut [u8], now: Now) {
+    /// Keeps what comes behind a request that has not been answered yet.
+    fn keep_pending(&mut self, key: u32, bytes: &[u8]) {
+        let most = self.settings.limits.request_head + self.settings.limits.message_size;
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let pending = match &mut conn.phase {
+            Phase::Polling(poll) => &mut poll.pending,
+            Phase::Answering(answer) => &mut answer.pending,
+            _ => return,
+        };
+        if pending.len() + bytes.len() > most {
+            return self.lost(key, CloseReason::ProtocolError("too many requests in a row"));
+        }
+        pending.extend_from_slice(bytes);
+    }
+
+    /// A request has been answered, and the next one is here already: it is read before the next turn's sockets.
+    pub(super) fn resume(&mut self, key: u32, pending: Vec<u8>) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        match &mut conn.phase {
+            Phase::Head(head) => {
+                *head = pending;
+                self.resumed.push(key);
+            }
+            // The answer is still on its way.
+            Phase::Answering(answer) => answer.pending = pending,
+            _ => {}
+        }
+    }
+
+    /// Reads requests that had to wait for the answers of those before them.
+    fn read_resumed(&mut self, now: Now) {
+        for key in std::mem::take(&mut self.resumed) {
+            if let Some(conn) = self.conns.get_mut(key)
+                && let Phase::Head(head) = &mut conn.phase
+            {
+                let mut bytes = std::mem::take(head);
+                self.head(key, &mut bytes, now);
+            }
+        }
+    }
+
+    /// Reads requests; what lies behind one belongs to the next, or to the WebSocket.
+    pub(super) fn head(&mut self, key: u32, bytes: &mut [u8], now: Now) {
         let mut at = 0;
         loop {
             let rest = &bytes[at..];
             if rest.is_empty() {
                 return;
             }
-            match http::parse_request(rest, self.settings.limits.request_head) {
-                Ok(Some((request, length))) => {
-                    at += length;
-                    if !self.request(key, &request, now) {
-                        break;
-                    }
-                }
+            let (request, length) = match http::parse_request(rest, self.settings.limits.request_head) {
+                Ok(Some(request)) => request,
                 Ok(None) => {
                     if let Some(conn) = self.conns.get_mut(key)
                         && let Phase::Head(head) = &mut conn.phase
@@ -141,6 +190,21 @@ impl<N: Net> Shard<N> {
                     };
                     return self.refuse_head(key, error.status(), error.message(), rejection, now);
                 }
+            };
+            match self.request(key, &request, &rest[length..], now) {
+                Next::Request(body) => at += length + body,
+                Next::Frames => {
+                    at += length;
+                    break;
+                }
+                Next::Body { length: body, engine } => {
+                    return self.begin_body(key, rest.to_vec(), length + body, engine);
+                }
+                Next::Elsewhere(shard) => return self.hand_over(key, shard, rest.to_vec()),
+                Next::End => return,
+            }
+            if !matches!(self.conns.get(key).map(|conn| &conn.phase), Some(Phase::Head(_))) {
+                return self.keep_pending(key, &bytes[at.min(bytes.len())..]);
             }
         }
         self.frames(key, &mut bytes[at..], now);
@@ -148,20 +212,23 @@ impl<N: Net> Shard<N> {
 
     /// Takes frames off `bytes` until there are no more, or the connection is closing.
     fn frames(&mut self, key: u32, mut bytes: &mut [u8], now: Now) {
-        let Some((client, mut decoder)) = self.take_decoder(key) else { return };
+        let Some((owner, mut decoder)) = self.take_decoder(key) else { return };
         let limit = self.settings.limits.message_size;
         // Until it finds no more, also on an empty rest: only then it lets go of a message that came in parts.
         loop {
             match decoder.decode(bytes, limit) {
                 Ok((_, None)) => break,
                 Ok((used, Some(message))) => {
-                    let goes_on = self.message(client, message, now);
+                    let goes_on = match owner {
+                        Owner::Client(client) => self.message(client, message, now),
+                        Owner::Engine(engine) => self.engine_message(key, engine, message, now),
+                    };
                     if !goes_on {
                         return;
                     }
                     bytes = &mut bytes[used..];
                 }
-                Err(violation) => return self.violation(client, violation, now),
+                Err(violation) => return self.violation(owner, violation, now),
             }
         }
         if let Some(conn) = self.conns.get_mut(key)
@@ -171,16 +238,16 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    fn take_decoder(&mut self, key: u32) -> Option<(u32, Decoder)> {
+    fn take_decoder(&mut self, key: u32) -> Option<(Owner, Decoder)> {
         match &mut self.conns.get_mut(key)?.phase {
-            Phase::WebSocket { client, decoder } => Some((*client, std::mem::take(decoder))),
-            Phase::Head(_) | Phase::Lingering { .. } => None,
+            Phase::WebSocket { owner, decoder } => Some((*owner, std::mem::take(decoder))),
+            _ => None,
         }
     }
 
     /// One message. False if the connection is closing, or gone.
     fn message(&mut self, client: u32, message: Message<'_>, now: Now) -> bool {
-        if self.clients.get(client).is_none_or(|client| client.closing.is_some()) {
+        if self.clients.get(client).is_none_or(Client::is_closing) {
             return false;
         }
         match message {
@@ -203,12 +270,12 @@ impl<N: Net> Shard<N> {
                     client.ping_sent = 0;
                 }
             }
-            Message::Close { code, .. } => self.client_closes(client, code, now),
+            Message::Close { code, .. } => self.client_closes(LineKey::client(client), code, now),
         }
-        self.clients.get(client).is_some_and(|client| client.closing.is_none())
+        self.clients.get(client).is_some_and(|client| !client.is_closing())
     }
 
-    fn count_message(&mut self, client: u32) {
+    pub(super) fn count_message(&mut self, client: u32) {
         if let Some(client) = self.clients.get(client) {
             self.metrics.messages_received[client.session.app().index()].add(1);
         }
@@ -226,16 +293,22 @@ impl<N: Net> Shard<N> {
         false
     }
 
-    fn violation(&mut self, slot: u32, violation: Violation, now: Now) {
+    fn violation(&mut self, owner: Owner, violation: Violation, now: Now) {
         let reason = match violation {
             Violation::Protocol(what) => CloseReason::ProtocolError(what),
             Violation::InvalidUtf8 => CloseReason::InvalidUtf8,
-            Violation::TooLarge => {
-                let bytes = self.settings.limits.message_size;
-                self.input(slot, Input::TooLarge { bytes }, now);
-                CloseReason::MessageTooLarge
-            }
+            Violation::TooLarge => CloseReason::MessageTooLarge,
         };
-        self.close(slot, reason, now);
+        match owner {
+            Owner::Client(client) => {
+                if violation == Violation::TooLarge {
+                    let bytes = self.settings.limits.message_size;
+                    self.input(client, Input::TooLarge { bytes }, now);
+                }
+                self.close(client, reason, now);
+            }
+            Owner::Engine(engine) if self.is_polling(engine) => self.end_probe(engine, now),
+            Owner::Engine(engine) => self.close_line(LineKey::engine(engine), reason, now),
+        }
     }
 }

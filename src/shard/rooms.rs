@@ -1,5 +1,6 @@
 //! The shard's part of the room tables: the rooms with members here, and the joins that wait for the router.
 
+use crate::app::outputs::Joining;
 use crate::hash::SplitTable;
 use crate::mailbox::ToRouter;
 use crate::room::latest::Latest;
@@ -28,6 +29,41 @@ pub struct LocalRoom {
     pub latest: Latest,
     /// The batch that this turn's events of the room are gathered in.
     pub open_batch: u32,
+    /// Members that may come back for what they missed: while there are any, the router keeps the room's history.
+    keepers: u32,
+    /// Clients that are about to be members again: the room is not left while there are any.
+    pub held: u32,
+}
+
+impl LocalRoom {
+    fn new(name: RoomName, policy: Policy, state: RoomState) -> LocalRoom {
+        LocalRoom {
+            name,
+            policy,
+            state,
+            members: Members::default(),
+            latest: Latest::default(),
+            open_batch: NO_BATCH,
+            keepers: 0,
+            held: 0,
+        }
+    }
+
+    /// A member that may come back is in. Of rooms with policy `latest` only the newest events are ever given.
+    pub fn keep(&mut self, shard: u8, outgoing: &mut Vec<ToRouter>) {
+        self.keepers += 1;
+        if self.keepers == 1 && self.policy == Policy::Every {
+            outgoing.push(ToRouter::Keep { shard, room: self.name.clone() });
+        }
+    }
+
+    /// Such a member is out.
+    pub fn unkeep(&mut self, shard: u8, outgoing: &mut Vec<ToRouter>) {
+        self.keepers -= 1;
+        if self.keepers == 0 && self.policy == Policy::Every {
+            outgoing.push(ToRouter::Unkeep { shard, room: self.name.clone() });
+        }
+    }
 }
 
 /// Whether the router posts a room's events to this shard.
@@ -64,14 +100,7 @@ impl LocalRooms {
     /// The table with the room of everyone in it.
     pub fn new() -> LocalRooms {
         let mut slots = Slots::default();
-        let everyone = slots.insert(LocalRoom {
-            name: RoomName::everyone(),
-            policy: Policy::Every,
-            state: RoomState::Joined,
-            members: Members::default(),
-            latest: Latest::default(),
-            open_batch: NO_BATCH,
-        });
+        let everyone = slots.insert(LocalRoom::new(RoomName::everyone(), Policy::Every, RoomState::Joined));
         debug_assert_eq!(everyone, EVERYONE);
         LocalRooms { slots, index: SplitTable::default(), next_order: 0 }
     }
@@ -97,6 +126,14 @@ impl LocalRooms {
         self.slots.get_mut(slot)
     }
 
+    /// A client that may come back is about to join: the router is to keep the room's history, if it does not yet.
+    pub fn keep_soon(&self, shard: u8, joining: &Joining, outgoing: &mut Vec<ToRouter>) {
+        let room = self.find(joining.room.hash(), joining.room.as_str()).and_then(|slot| self.get(slot));
+        if joining.policy == Policy::Every && room.is_none_or(|room| room.keepers == 0) {
+            outgoing.push(ToRouter::Keep { shard, room: joining.room.clone() });
+        }
+    }
+
     /// The slot of a room that a client wants to join; a new one is asked for at the router.
     pub fn find_or_join(
         &mut self,
@@ -109,14 +146,8 @@ impl LocalRooms {
             return slot;
         }
         self.next_order += 1;
-        let slot = self.slots.insert(LocalRoom {
-            name: name.clone(),
-            policy,
-            state: RoomState::Joining { order: self.next_order, waiting: Vec::new() },
-            members: Members::default(),
-            latest: Latest::default(),
-            open_batch: NO_BATCH,
-        });
+        let state = RoomState::Joining { order: self.next_order, waiting: Vec::new() };
+        let slot = self.slots.insert(LocalRoom::new(name.clone(), policy, state));
         outgoing.push(ToRouter::Join { shard, room: name.clone(), slot, policy });
         let slots = &self.slots;
         self.index.insert(name.hash(), slot, |slot| slots.get(*slot).map_or(0, |room| room.name.hash()));
@@ -126,7 +157,10 @@ impl LocalRooms {
     /// Forgets a room that has been joined and has no members, and tells the router.
     pub fn leave_if_empty(&mut self, shard: u8, slot: u32, outgoing: &mut Vec<ToRouter>) {
         let is_over = |room: &LocalRoom| {
-            slot != EVERYONE && room.members.is_empty() && matches!(room.state, RoomState::Joined)
+            slot != EVERYONE
+                && room.members.is_empty()
+                && room.held == 0
+                && matches!(room.state, RoomState::Joined)
         };
         if !self.slots.get(slot).is_some_and(is_over) {
             return;

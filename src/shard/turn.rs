@@ -17,12 +17,12 @@ use crate::mailbox::ToRouter;
 use crate::metrics::latency::Latencies;
 use crate::shard::conn::{Conn, Phase};
 use crate::shard::wheel;
-use crate::shard::{Net, Shard, ShardSettings};
+use crate::shard::{HandedOver, Net, Shard, ShardSettings};
 use crate::time::Now;
-use crate::transport::Transport;
+use crate::transport::{Stream, Transport};
 
 /// What a shard is told by the other threads.
-pub enum Command<S> {
+pub enum Command<S: Stream> {
     /// A new connection.
     Accept {
         /// Its socket.
@@ -46,6 +46,8 @@ pub enum Command<S> {
         /// Where to.
         reply: Sender<Vec<(String, u64)>>,
     },
+    /// A connection that another shard has read a request from that is for a session of this one.
+    HandOver(Box<HandedOver<S>>),
     /// Take a new configuration.
     Reload(Arc<ShardSettings>),
     /// Close all clients, spread over this time.
@@ -72,6 +74,7 @@ impl<N: Net> Shard<N> {
             Command::TopRooms { limit, reply } => {
                 let _ = reply.send(self.top_rooms(limit));
             }
+            Command::HandOver(handed) => self.take_over_conn(*handed, now),
             Command::Reload(settings) => {
                 self.fanout.set_outbox_limit(settings.limits.outbox);
                 self.settings = settings;
@@ -100,6 +103,7 @@ impl<N: Net> Shard<N> {
             is_ready: false,
             peer_closed: false,
             is_surplus,
+            was_answered: false,
         });
         let registered = match self.conns.get_mut(key) {
             Some(conn) => self.net.register(conn.transport.stream_mut(), key),

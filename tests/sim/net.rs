@@ -219,4 +219,9 @@ impl Net for FakeNet {
         self.watched.0.borrow_mut().push((key, Rc::clone(&stream.0)));
         Ok(())
     }
+
+    fn deregister(&mut self, stream: &mut FakeStream) -> io::Result<()> {
+        self.watched.0.borrow_mut().retain(|(_, link)| !Rc::ptr_eq(link, &stream.0));
+        Ok(())
+    }
 }

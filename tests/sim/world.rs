@@ -17,7 +17,7 @@ use fanfare::metrics::{RouterMetrics, ShardMetrics};
 use fanfare::room::pattern::RoomPatterns;
 use fanfare::room::publication::Publication;
 use fanfare::router::{BodyResult, Post, Router, RouterSettings};
-use fanfare::settings::{AuthSettings, Secret};
+use fanfare::settings::{AuthSettings, Secret, SocketIo};
 use fanfare::shard::turn::Command;
 use fanfare::shard::{Common, Shard, ShardSettings};
 use fanfare::time::Now;
@@ -164,6 +164,9 @@ impl World {
             ping_interval: Duration::from_secs(30),
             pong_timeout: Duration::from_secs(60),
             tls: None,
+            socketio: SocketIo::default(),
+            shards,
+            echo: false,
         });
         let members: Vec<Member> = (0..shards)
             .map(|id| {
@@ -516,7 +519,7 @@ impl World {
 
     /// What a client publishes takes its place in the router's order now.
     fn note_client_event(&mut self, message: &ToRouter) {
-        if let ToRouter::Publish(publication) = message {
+        if let ToRouter::Publish { publication, .. } = message {
             let number = number(publication).expect("clients number what they publish");
             let published = self.said.remove(&number).expect("a client has said this once");
             self.published.push(published);

@@ -1,7 +1,8 @@
-//! The wires: how an event, and an answer, is framed for a client.
+//! The wires: how an event, an answer and an acknowledgement are framed for a client, WebSocket header included.
 
 mod native;
 mod object;
+pub mod socketio;
 mod typed;
 
 pub use object::Object;
@@ -15,19 +16,27 @@ pub fn write_event(out: &mut Vec<u8>, wire: Wire, publication: &Publication) {
     match wire {
         Wire::Native => native::write_event(out, publication),
         Wire::Typed => typed::write_event(out, publication),
+        Wire::SocketIo | Wire::SocketIoOffset | Wire::SocketIoCustom => {
+            socketio::write_event(out, wire, publication);
+        }
     }
 }
 
-/// Appends the text of an answer, without a WebSocket header.
+/// Appends the WebSocket frame of an answer: the event `name`, which needs no escapes, with the JSON text `object`.
+/// `offset` is written where the wire has offsets.
 pub fn write_message(
     out: &mut Vec<u8>,
     wire: Wire,
     now: Now,
     name: &str,
-    fill: impl FnOnce(&mut Object<'_>),
+    object: &[u8],
+    offset: Option<u64>,
 ) {
     match wire {
-        Wire::Native => native::write_message(out, now, name, fill),
-        Wire::Typed => typed::write_message(out, name, fill),
+        Wire::Native => native::write_message(out, now, name, object),
+        Wire::Typed => typed::write_message(out, name, object),
+        Wire::SocketIo | Wire::SocketIoOffset | Wire::SocketIoCustom => {
+            socketio::write_message(out, wire, name, object, offset);
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! Wire `native`: `{"event":NAME,"data":{…},"timestamp":RFC3339}`.
 
-use crate::app::wire::object::{Object, put};
 use crate::proto::ws;
 use crate::room::publication::Publication;
 use crate::time::{self, Now};
@@ -26,13 +25,15 @@ pub fn write_event(out: &mut Vec<u8>, publication: &Publication) {
     out.extend_from_slice(END);
 }
 
-/// Appends the text of an answer.
-pub fn write_message(out: &mut Vec<u8>, now: Now, name: &str, fill: impl FnOnce(&mut Object<'_>)) {
-    out.extend_from_slice(EVENT);
-    put(out, name);
-    out.extend_from_slice(DATA);
-    Object::write(out, fill);
-    out.extend_from_slice(TIMESTAMP);
+/// Appends the frame of an answer. The name needs no escapes.
+pub fn write_message(out: &mut Vec<u8>, now: Now, name: &str, object: &[u8]) {
+    let fixed = EVENT.len() + DATA.len() + TIMESTAMP.len() + TIME_LENGTH + END.len();
+    let length = fixed + b"\"\"".len() + name.len() + object.len();
+    out.reserve(length + 10);
+    ws::write_header(out, ws::Opcode::Text, length);
+    for part in [EVENT, b"\"", name.as_bytes(), b"\"", DATA, object, TIMESTAMP] {
+        out.extend_from_slice(part);
+    }
     time::write_millis(out, now.unix_ms());
     out.extend_from_slice(END);
 }

@@ -1,6 +1,6 @@
 //! Wire `typed`: `{"type":NAME,"userId":ID?,"data":{…}}`.
 
-use crate::app::wire::object::{Object, put};
+use crate::app::wire::object::put;
 use crate::proto::ws;
 use crate::room::publication::{Publication, Target};
 
@@ -20,13 +20,9 @@ pub fn write_event(out: &mut Vec<u8>, publication: &Publication) {
     ws::write_text(out, &[TYPE, event, &user, DATA, data, END]);
 }
 
-/// Appends the text of an answer.
-pub fn write_message(out: &mut Vec<u8>, name: &str, fill: impl FnOnce(&mut Object<'_>)) {
-    out.extend_from_slice(TYPE);
-    put(out, name);
-    out.extend_from_slice(DATA);
-    Object::write(out, fill);
-    out.extend_from_slice(END);
+/// Appends the frame of an answer. The name needs no escapes.
+pub fn write_message(out: &mut Vec<u8>, name: &str, object: &[u8]) {
+    ws::write_text(out, &[TYPE, b"\"", name.as_bytes(), b"\"", DATA, object, END]);
 }
 
 /// A number where the id is a decimal integer below 2^53, which every JSON reader holds exactly; else a string.

@@ -1,0 +1,293 @@
+//! Socket.IO packets (protocol v5): namespaces are connected and left, events go to their sessions.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::app::wire::Object;
+use crate::app::{AppOpening, Input, Opening, Session};
+use crate::audience::{App, Wire};
+use crate::auth::{AuthError, Identity};
+use crate::close::{CloseReason, ErrorCode};
+use crate::limits::ATTACHMENTS;
+use crate::mailbox::{Pid, ToRouter};
+use crate::proto::json::Raw;
+use crate::proto::socketio::{self, Assembly, Kind, Packet};
+use crate::room::name::RoomName;
+use crate::room::publication::ClientId;
+use crate::shard::admit::{NewClient, Refusal};
+use crate::shard::engine::random_bytes;
+use crate::shard::line::Way;
+use crate::shard::recovery::Recovery;
+use crate::shard::rooms::EVERYONE;
+use crate::shard::{Net, Shard};
+use crate::time::Now;
+use crate::users::User;
+
+/// What a client that shows a CONNECT brings along.
+struct Connecting<'a> {
+    namespace: &'static str,
+    auth: Option<Raw<'a>>,
+    /// It asks for connection state recovery, and may have it.
+    recovers: bool,
+}
+
+impl<N: Net> Shard<N> {
+    /// The text of one Socket.IO packet.
+    pub(super) fn socketio_text(&mut self, engine: u32, text: &str, now: Now) {
+        let Some(session) = self.engines.get_mut(engine) else { return };
+        if session.assembly.is_some() {
+            let reason = CloseReason::ProtocolError("text where an attachment was to come");
+            return self.fail(engine, reason, now);
+        }
+        match socketio::decode(text, &mut self.parser, ATTACHMENTS) {
+            Ok(packet) if packet.attachments > 0 => {
+                session.assembly = Some(Box::new(Assembly::begin(text, packet.attachments)));
+            }
+            Ok(packet) => self.socketio_packet(engine, &packet, &[], now),
+            Err(error) => self.fail(engine, CloseReason::ProtocolError(error.text()), now),
+        }
+    }
+
+    /// One attachment.
+    pub(super) fn socketio_binary(&mut self, engine: u32, bytes: &[u8], now: Now) {
+        let Some(session) = self.engines.get_mut(engine) else { return };
+        let Some(assembly) = &mut session.assembly else {
+            return self.fail(engine, CloseReason::ProtocolError("an attachment without a packet"), now);
+        };
+        if !assembly.add(bytes) {
+            return;
+        }
+        let Some(assembly) = session.assembly.take() else { return };
+        match assembly.packet(&mut self.parser) {
+            Ok(packet) => self.socketio_packet(engine, &packet, assembly.attachments(), now),
+            Err(error) => self.fail(engine, CloseReason::ProtocolError(error.text()), now),
+        }
+    }
+
+    fn socketio_packet(&mut self, engine: u32, packet: &Packet<'_>, attachments: &[Box<[u8]>], now: Now) {
+        if packet.kind == Kind::Connect {
+            return self.connect(engine, packet.namespace, packet.data, now);
+        }
+        let Some(session) = self.engines.get(engine) else { return };
+        let client = session.namespaces.iter().find(|(name, _)| *name == packet.namespace);
+        let Some((_, client)) = client.copied().filter(|(_, client)| self.is_connected(*client)) else {
+            return self.fail(
+                engine,
+                CloseReason::ProtocolError("a packet for a namespace that is not connected"),
+                now,
+            );
+        };
+        match packet.kind {
+            Kind::Disconnect => {
+                if self.allow_control(engine, now) {
+                    self.leave_namespace(engine, client);
+                }
+            }
+            Kind::Event | Kind::BinaryEvent => {
+                let Some(args) = packet.data else { return };
+                self.count_message(client);
+                let is_binary = packet.kind == Kind::BinaryEvent;
+                self.input(client, Input::Event { args, is_binary, attachments, ack: packet.id }, now);
+            }
+            // Nothing here asks a client for an acknowledgement, and errors are ours to give.
+            Kind::Ack | Kind::BinaryAck | Kind::ConnectError | Kind::Connect => {
+                self.allow_control(engine, now);
+            }
+        }
+    }
+
+    /// Whether the client's CONNECT has been answered.
+    fn is_connected(&self, client: u32) -> bool {
+        let is_restoring = |recovery: &Recovery| recovery.restoring.is_some();
+        self.clients.get(client).is_some_and(|client| !client.recovery.as_deref().is_some_and(is_restoring))
+    }
+
+    /// The client leaves a namespace and stays on the connection.
+    fn leave_namespace(&mut self, engine: u32, client: u32) {
+        self.depart(client, &CloseReason::ClientLeft);
+        self.clients.remove(client);
+        if let Some(session) = self.engines.get_mut(engine) {
+            session.namespaces.retain(|(_, known)| *known != client);
+        }
+    }
+
+    /// The namespaces that are served, by their names.
+    fn namespace(&self, name: &str) -> Option<&'static str> {
+        match name {
+            "/" => Some("/"),
+            "/custom" if self.settings.echo => Some("/custom"),
+            _ => None,
+        }
+    }
+
+    /// CONNECT.
+    fn connect(&mut self, engine: u32, name: &str, auth: Option<Raw<'_>>, now: Now) {
+        if !self.allow_control(engine, now) {
+            return;
+        }
+        let Some(namespace) = self.namespace(name) else {
+            return self.refuse_connect(engine, name, "Invalid namespace", None);
+        };
+        let Some(session) = self.engines.get(engine) else { return };
+        if session.namespaces.iter().any(|(known, _)| *known == namespace) {
+            return self.fail(engine, CloseReason::ProtocolError("the namespace is connected already"), now);
+        }
+        let wants = auth.and_then(|auth| auth.get("recover")).and_then(Raw::as_bool).unwrap_or(false);
+        let settings = &self.settings.socketio;
+        let recovers = (wants || session.handshake.recover)
+            && settings.recovery.is_some()
+            && settings.recovery_namespaces.iter().any(|known| known == namespace);
+        let connecting = Connecting { namespace, auth, recovers };
+        match self.admit_namespace(engine, &connecting, now) {
+            Ok(new) => self.enter_namespace(engine, &connecting, new, now),
+            Err(refusal) => {
+                self.metrics.handshakes_rejected[refusal.rejection as usize].add(1);
+                let message = format!("{} {}", refusal.status, refusal.message);
+                self.refuse_connect(engine, name, &message, Some((refusal.code, refusal.retry_after)));
+            }
+        }
+    }
+
+    /// Who connects, counted; or why not.
+    fn admit_namespace(
+        &self,
+        engine: u32,
+        connecting: &Connecting<'_>,
+        now: Now,
+    ) -> Result<NewClient, Refusal> {
+        let wire = match (connecting.namespace, connecting.recovers) {
+            ("/custom", _) => Wire::SocketIoCustom,
+            (_, true) => Wire::SocketIoOffset,
+            (_, false) => Wire::SocketIo,
+        };
+        if self.settings.echo {
+            let auth = connecting.auth.map(|auth| String::from_utf8_lossy(auth.bytes()).into());
+            let app = AppOpening::Echo { wire, auth: auth.unwrap_or_default() };
+            return Ok(NewClient { user: User::anonymous(), identity: None, app });
+        }
+        let identity = self.identify_namespace(engine, connecting, now)?;
+        let user = self.count_user(App::Market, identity.as_ref(), now)?;
+        Ok(NewClient { user, identity, app: AppOpening::Market(wire) })
+    }
+
+    fn identify_namespace(
+        &self,
+        engine: u32,
+        connecting: &Connecting<'_>,
+        now: Now,
+    ) -> Result<Option<Identity>, Refusal> {
+        let shown = connecting.auth.and_then(|auth| auth.get("token")).filter(|token| !token.is_null());
+        let token = match shown {
+            // What is no text is no token.
+            Some(token) => Some(token.as_str().unwrap_or_default()),
+            None => self
+                .engines
+                .get(engine)
+                .and_then(|session| session.handshake.token.as_deref())
+                .map(Into::into),
+        };
+        if token.is_none() && self.settings.anonymous {
+            return Ok(None);
+        }
+        token
+            .ok_or(AuthError::Missing)
+            .and_then(|token| self.settings.verifier.verify(&token, now.unix_seconds()))
+            .map(Some)
+            .map_err(|error| Refusal::unauthorized(&error))
+    }
+
+    /// CONNECT_ERROR.
+    fn refuse_connect(
+        &mut self,
+        engine: u32,
+        namespace: &str,
+        message: &str,
+        data: Option<(ErrorCode, Option<Duration>)>,
+    ) {
+        let data = data.map(|(code, wait)| {
+            let mut text = Vec::new();
+            Object::write(&mut text, |data| {
+                data.put("code", code.as_str());
+                if let Some(wait) = wait {
+                    data.put("retry_after_ms", crate::app::wait_ms(wait));
+                }
+            });
+            text
+        });
+        self.push_packet(engine, |out| {
+            out.push(b'4');
+            socketio::write_connect_error(out, namespace, message, data.as_deref());
+        });
+    }
+
+    /// A namespace has a client now. One that may come back is let in when the router has answered.
+    fn enter_namespace(&mut self, engine: u32, connecting: &Connecting<'_>, new: NewClient, now: Now) {
+        let (slot, generation) = self.clients.next_key();
+        let id = ClientId { shard: self.id, slot, generation };
+        let session = Session::new(Opening {
+            user: new.user,
+            identity: new.identity,
+            connection: Uuid::from_bytes(random_bytes()),
+            client: id,
+            app: new.app,
+        });
+        let Some(place) = self.engines.get_mut(engine) else {
+            session.user().leave(session.app());
+            return;
+        };
+        place.namespaces.push((connecting.namespace, slot));
+        place.connect_by = 0;
+        place.line.wire = session.wire();
+        let recovery = connecting.recovers.then(|| {
+            let after = connecting.auth.and_then(|auth| auth.get("offset")).and_then(Raw::as_str);
+            Box::new(Recovery::new(random_bytes(), after.and_then(|offset| offset.parse().ok())))
+        });
+        let recovers = recovery.is_some();
+        self.insert_client(Way::Engine(engine), session, recovery);
+        if recovers {
+            // Known to the router before it looks: what is published to the user from then on comes here.
+            let pid = connecting.auth.and_then(|auth| auth.get("pid")).and_then(Raw::as_str);
+            let pid = pid.and_then(|pid| parse_pid(&pid));
+            self.keep_users_own(slot);
+            self.outgoing.push(ToRouter::Keep { shard: self.id, room: RoomName::everyone() });
+            self.outgoing.push(ToRouter::Restore { client: id, pid });
+        } else {
+            self.add_member(EVERYONE, slot);
+            self.confirm_connect(slot);
+            self.input(slot, Input::Opened { offset: None }, now);
+        }
+        self.arm_engine(engine, now);
+    }
+
+    /// Answers CONNECT.
+    pub(in crate::shard) fn confirm_connect(&mut self, slot: u32) {
+        let Some(client) = self.clients.get(slot) else { return };
+        let Way::Engine(engine) = client.way else { return };
+        let Some(namespace) = client.wire.namespace() else { return };
+        let sid = client.session.connection_id();
+        let pid = client.recovery.as_ref().map(|recovery| write_pid(&recovery.pid));
+        self.push_packet(engine, |out| {
+            out.push(b'4');
+            socketio::write_connect(out, namespace, &sid, pid.as_deref());
+        });
+    }
+}
+
+/// Appends the packet that ends a namespace for good.
+pub(super) fn write_disconnect(out: &mut Vec<u8>, namespace: &str) {
+    out.push(b'4');
+    socketio::write_head(out, Kind::Disconnect, 0, namespace, None);
+}
+
+/// A session's secret name as the client knows it.
+fn write_pid(pid: &Pid) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(pid)
+}
+
+fn parse_pid(text: &str) -> Option<Pid> {
+    use base64::Engine as _;
+    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).ok()?;
+    bytes.try_into().ok()
+}

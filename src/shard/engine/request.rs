@@ -1,0 +1,289 @@
+//! HTTP requests on a session's path: which session they are for, by which transport, and what a browser is told.
+
+use crate::close::ErrorCode;
+use crate::metrics::Rejection;
+use crate::proto::engineio::{Query, RequestError, TransportName};
+use crate::proto::http::Request;
+use crate::proto::upgrade;
+use crate::shard::admit::{Refusal, token};
+use crate::shard::conn::{Cors, Reply};
+use crate::shard::engine::{Handshake, Link, Protocol, Whereabouts};
+use crate::shard::line::NO_CONN;
+use crate::shard::{Net, Shard};
+use crate::time::Now;
+
+/// Most sessions of a shard, where the configuration does not limit the connections.
+const ENGINES: usize = 1_000_000;
+
+/// What comes after a request.
+pub enum Next {
+    /// The next one, behind so many bytes of body.
+    Request(usize),
+    /// Its body, of so many bytes, for a session.
+    Body {
+        /// Its length.
+        length: usize,
+        /// The session.
+        engine: u32,
+    },
+    /// The connection is a WebSocket now.
+    Frames,
+    /// The connection belongs to another shard.
+    Elsewhere(u8),
+    /// Nothing: the connection ends.
+    End,
+}
+
+/// A request, as far as its answer goes.
+pub(super) struct Exchange<'a> {
+    /// Its connection.
+    pub key: u32,
+    /// How it is answered.
+    pub reply: Reply,
+    /// The length of its body.
+    pub length: usize,
+    /// What has come behind its head.
+    pub behind: &'a [u8],
+    /// The time of the turn.
+    pub now: Now,
+}
+
+impl<N: Net> Shard<N> {
+    /// What is served at the path, if it is one of Engine.IO's.
+    fn engine_protocol(&self, path: &str) -> Option<Protocol> {
+        match path {
+            "/socket.io/" if self.settings.serves_socketio() => Some(Protocol::SocketIo),
+            "/engine.io/" if self.settings.echo => Some(Protocol::Echo),
+            _ => None,
+        }
+    }
+
+    /// Whether a request is one for a session.
+    pub(crate) fn is_engine_path(&self, path: &str) -> bool {
+        self.engine_protocol(path).is_some()
+    }
+
+    /// A request for a session, or for a new one. `behind` is what has come behind its head.
+    pub(in crate::shard) fn engine_request(
+        &mut self,
+        key: u32,
+        request: &Request<'_>,
+        behind: &[u8],
+        now: Now,
+    ) -> Next {
+        let Some(protocol) = self.engine_protocol(request.path) else { return Next::End };
+        let length = match request.content_length() {
+            Ok(length) => length.unwrap_or(0) as usize,
+            Err(error) => {
+                let message = error.message();
+                let refusal =
+                    Refusal::new(error.status(), ErrorCode::InvalidMessage, message, Rejection::BadRequest);
+                return self.refuse(key, request.path, &refusal, Reply::default(), now);
+            }
+        };
+        let reply = Reply { keep: request.keep_alive() && self.drain.is_none(), cors: self.cors(request) };
+        let exchange = Exchange { key, reply, length, behind, now };
+        if !self.origin_allowed(key, request) {
+            self.metrics.handshakes_rejected[Rejection::Origin as usize].add(1);
+            return self.request_error(RequestError::Forbidden, exchange);
+        }
+        if request.method == "OPTIONS" {
+            return self.preflight(request, exchange);
+        }
+        match Query::of(request) {
+            Err(error) => self.request_error(error, exchange),
+            Ok(query) => match &query.sid {
+                Some(sid) => self.session_request(request, &query, sid, exchange),
+                None if query.is_upgrade => self.open_websocket(key, request, protocol, now),
+                None => self.open_polling(request, protocol, exchange),
+            },
+        }
+    }
+
+    /// A request for a session that should be there.
+    fn session_request(
+        &mut self,
+        request: &Request<'_>,
+        query: &Query<'_>,
+        sid: &str,
+        exchange: Exchange<'_>,
+    ) -> Next {
+        let engine = match self.find_engine(sid) {
+            Whereabouts::Here(engine) if !self.is_over(engine) => engine,
+            Whereabouts::Elsewhere(shard) => return Next::Elsewhere(shard),
+            Whereabouts::Here(_) | Whereabouts::Unknown => {
+                return self.request_error(RequestError::UnknownSid, exchange);
+            }
+        };
+        let current = match self.is_polling(engine) {
+            true => TransportName::Polling,
+            false => TransportName::WebSocket,
+        };
+        if let Err(error) = query.fits(current) {
+            return self.request_error(error, exchange);
+        }
+        match request.method {
+            _ if query.is_upgrade => self.open_probe(exchange.key, request, engine, exchange.now),
+            "GET" => self.poll(engine, exchange),
+            // What is too large is not read, so nobody knows where the next request begins.
+            "POST" if exchange.length > self.settings.limits.message_size => {
+                self.status(413, Exchange { reply: Reply { keep: false, ..exchange.reply }, ..exchange })
+            }
+            "POST" if exchange.behind.len() < exchange.length => self.await_body(engine, request, exchange),
+            "POST" => self.post(engine, request, exchange),
+            // As the reference answers what is neither.
+            _ => self.status(500, exchange),
+        }
+    }
+
+    /// Whether a session has ended, but for its last words: those are still to be polled.
+    fn is_over(&self, engine: u32) -> bool {
+        self.engines.get(engine).is_none_or(|engine| {
+            engine.line.closing.is_some() && (!engine.is_polling() || engine.line.conn != NO_CONN)
+        })
+    }
+
+    fn origin_allowed(&self, key: u32, request: &Request<'_>) -> bool {
+        let peer = self.conns.get(key).map(|conn| conn.peer);
+        let is_proxy =
+            peer.is_some_and(|peer| self.settings.trusted_proxies.iter().any(|range| range.contains(peer)));
+        let host = request.header("x-forwarded-host").filter(|_| is_proxy);
+        upgrade::origin_allowed(request, host, &self.settings.allowed_origins)
+    }
+
+    /// What the browser is told of the page's origin.
+    fn cors(&self, request: &Request<'_>) -> Cors {
+        let allowed = &self.settings.allowed_origins;
+        match request.header("origin") {
+            None => Cors::Silent,
+            Some(_) if allowed.is_empty() => Cors::Silent,
+            Some(_) if allowed.iter().any(|origin| origin == "*") => Cors::Any,
+            // One that is not allowed is refused before this is said.
+            Some(origin) => Cors::Origin(origin.into()),
+        }
+    }
+
+    /// A browser asks whether its page may send the request it has in mind.
+    fn preflight(&mut self, request: &Request<'_>, exchange: Exchange<'_>) -> Next {
+        let asked = request.header("access-control-request-headers").unwrap_or("Content-Type, Authorization");
+        let headers = [
+            ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
+            ("Access-Control-Allow-Headers", asked),
+            ("Access-Control-Max-Age", "600"),
+        ];
+        let answer = exchange.reply.response(204, &headers, b"");
+        self.settle(answer, exchange)
+    }
+
+    /// A request that cannot be served, in the reference's words.
+    pub(super) fn request_error(&mut self, error: RequestError, exchange: Exchange<'_>) -> Next {
+        self.metrics.handshakes_rejected[Rejection::BadRequest as usize].add(1);
+        let mut body = Vec::new();
+        error.write_body(&mut body, error.message());
+        let headers = [("Content-Type", "application/json")];
+        let answer = exchange.reply.response(error.status(), &headers, &body);
+        self.settle(answer, exchange)
+    }
+
+    /// A refusal of a new session.
+    fn refuse(&mut self, key: u32, path: &str, refusal: &Refusal, reply: Reply, now: Now) -> Next {
+        self.metrics.handshakes_rejected[refusal.rejection as usize].add(1);
+        self.log_refusal(key, refusal, path, now);
+        self.respond(key, refusal, &Reply { keep: false, ..reply }, now);
+        Next::End
+    }
+
+    /// Answers with a status alone.
+    pub(super) fn status(&mut self, status: u16, exchange: Exchange<'_>) -> Next {
+        let answer = exchange.reply.response(status, &[], b"");
+        self.settle(answer, exchange)
+    }
+
+    /// Answers, and goes on behind the body if that is here; a body that was not waited for ends the connection.
+    pub(super) fn settle(&mut self, answer: Vec<u8>, exchange: Exchange<'_>) -> Next {
+        let keep = exchange.reply.keep && exchange.behind.len() >= exchange.length;
+        self.answer(exchange.key, answer, keep, exchange.now);
+        if keep { Next::Request(exchange.length) } else { Next::End }
+    }
+
+    /// Whether a new session may be opened, or why not.
+    fn admit_session(&mut self, key: u32, request: &Request<'_>, now: Now) -> Result<Handshake, Refusal> {
+        if self.drain.is_some() {
+            return Err(Refusal::full("the server is going away: connect again"));
+        }
+        let Some(conn) = self.conns.get(key) else { return Err(Refusal::full("the connection is gone")) };
+        // A session that polls has no socket most of the time: sessions are counted too.
+        let most = match self.settings.limits.connections {
+            0 => ENGINES,
+            connections => connections,
+        };
+        if conn.is_surplus || self.engines.len() >= most {
+            return Err(Refusal::full("the server is full: try again later"));
+        }
+        let peer = self.address_of(conn.peer, request);
+        self.limit_address(peer, now)?;
+        Ok(Handshake {
+            token: token(request).map(|token| token.into()),
+            recover: request.query_param("recover").is_some_and(|value| value == "1" || value == "true"),
+            peer,
+        })
+    }
+
+    fn open_polling(&mut self, request: &Request<'_>, protocol: Protocol, exchange: Exchange<'_>) -> Next {
+        let Exchange { key, now, .. } = exchange;
+        let handshake = match self.admit_session(key, request, now) {
+            Ok(handshake) => handshake,
+            Err(refusal) => return self.refuse(key, request.path, &refusal, exchange.reply, now),
+        };
+        let link = Link::Polling { probe: NO_CONN, is_probed: false, posting: NO_CONN };
+        let engine = self.open_engine(NO_CONN, link, protocol, handshake, now);
+        let mut open = Vec::new();
+        self.write_open(&mut open, engine, true);
+        let answer = exchange.reply.poll_response(&open);
+        self.settle(answer, exchange)
+    }
+
+    fn open_websocket(&mut self, key: u32, request: &Request<'_>, protocol: Protocol, now: Now) -> Next {
+        let upgrade = match upgrade::check(request) {
+            Ok(upgrade) => upgrade,
+            Err(error) => {
+                let refusal = Refusal::upgrade(error);
+                return self.refuse(key, request.path, &refusal, Reply::default(), now);
+            }
+        };
+        let handshake = match self.admit_session(key, request, now) {
+            Ok(handshake) => handshake,
+            Err(refusal) => return self.refuse(key, request.path, &refusal, Reply::default(), now),
+        };
+        let engine = self.open_engine(key, Link::WebSocket, protocol, handshake, now);
+        self.become_websocket(key, engine, now);
+        let mut response = Vec::new();
+        upgrade::write_switching(&mut response, &upgrade, subprotocol(request));
+        self.push_head(crate::shard::line::LineKey::engine(engine), &response);
+        let mut open = Vec::new();
+        self.write_open(&mut open, engine, false);
+        self.push_packet(engine, |out| out.extend_from_slice(&open));
+        Next::Frames
+    }
+}
+
+/// The subprotocol to select: the one that carries a token, if the client offered it.
+pub(super) fn subprotocol(request: &Request<'_>) -> Option<&'static str> {
+    upgrade::subprotocol_token(request).is_some().then_some(upgrade::BEARER_PROTOCOL)
+}
+
+impl Reply {
+    /// The response to a post.
+    pub(super) fn taken(&self) -> Vec<u8> {
+        self.response(200, &[("Content-Type", "text/html")], b"ok")
+    }
+
+    /// The response to a poll.
+    pub(super) fn poll_response(&self, payload: &[u8]) -> Vec<u8> {
+        self.response(
+            200,
+            &[("Content-Type", "text/plain; charset=UTF-8"), ("Cache-Control", "no-store")],
+            payload,
+        )
+    }
+}
