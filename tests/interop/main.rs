@@ -16,6 +16,7 @@ mod install;
 mod market;
 mod recovery;
 mod script;
+mod transcripts;
 mod upgrade;
 
 /// Client packages: the current one, and the one before it.

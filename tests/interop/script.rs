@@ -89,24 +89,33 @@ impl Script {
         writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
-    /// Takes the results of its scenarios; all must be well.
+    /// Waits for its end; all its scenarios must be well.
     #[track_caller]
-    pub fn finish(mut self) {
-        let (mut count, mut failed) = (0, Vec::new());
+    pub fn finish(self) {
+        self.results();
+    }
+
+    /// As [`Script::finish`]; returns what it printed of each scenario.
+    #[track_caller]
+    pub fn results(mut self) -> Vec<Value> {
+        let mut results = Vec::new();
         let done = loop {
             let line = self.next();
-            if let Some(done) = line["done"].as_u64() {
-                break done;
-            }
-            count += 1;
-            if line["ok"] != true {
-                let reason = line["error"].as_str().unwrap_or_default();
-                failed.push(format!("{}: {reason}", line["scenario"]));
+            match line["done"].as_u64() {
+                Some(done) => break done,
+                None => results.push(line),
             }
         };
+        let failed: Vec<String> = results
+            .iter()
+            .filter(|result| result["ok"] != true)
+            .map(|result| format!("{}: {}", result["scenario"], result["error"].as_str().unwrap_or_default()))
+            .collect();
         assert!(failed.is_empty(), "{}\n{}\n{}", self.name, failed.join("\n"), self.errors());
+        let count = results.len() as u64;
         assert!(done > 0 && count == done, "{}: {count} results of {done} scenarios", self.name);
         assert!(self.child.wait().unwrap().success(), "{}: {}", self.name, self.errors());
+        results
     }
 
     /// What it wrote to standard error.

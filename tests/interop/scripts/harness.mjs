@@ -164,7 +164,9 @@ export class Publisher {
     publisher.socket = net.connect({ host: HOST, port: Number(INGEST_PORT), noDelay: true });
     publisher.waiting = [];
     publisher.number = 0;
-    createInterface({ input: publisher.socket }).on("line", (line) => {
+    const lines = createInterface({ input: publisher.socket });
+    lines.on("error", () => {});
+    lines.on("line", (line) => {
       publisher.waiting.shift()?.(JSON.parse(line));
     });
     publisher.socket.on("error", (error) => publisher.socket.destroy(error));

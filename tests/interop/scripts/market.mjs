@@ -30,7 +30,7 @@ await run({
     await ada.state("connect");
     assert.ok(!ada.socket.recovered);
     const connected = await ada.event("connected");
-    assert.match(connected.connectionId, /^[0-9a-f]{8}-/);
+    assert.equal(connected.connectionId, ada.socket.id);
     assert.match(connected.timestamp, time);
     assert.equal(typeof connected.serverVersion, "string");
     assert.deepEqual(await ada.event("authenticated"), {

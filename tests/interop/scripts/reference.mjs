@@ -2,7 +2,7 @@
 // Settings come from the environment variable SETTINGS, JSON in the reference server's own words. Prints
 // `{"port":…}` when it listens, and ends when its standard input does.
 
-import { createHmac, randomUUID, timingSafeEqual } from "node:crypto";
+import { createHmac, timingSafeEqual } from "node:crypto";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import path from "node:path";
@@ -39,7 +39,7 @@ function authenticate(socket, next) {
 export function refuse(socket, event, ack, code) {
   const message = "the reference server says no";
   socket.emit("error", { code, message, event });
-  ack?.({ error: { code, message } });
+  ack?.({ error: { code, message, event } });
 }
 
 export const events = {
@@ -57,12 +57,13 @@ export async function start(connected = () => {}) {
   io.on("connection", (socket) => {
     socket.onAny((name, ...args) => {
       const ack = typeof args.at(-1) === "function" ? args.pop() : undefined;
+      // An event without a name is no event.
       if (Object.hasOwn(events, name)) events[name](socket, args[0], ack);
-      else refuse(socket, name, ack, "INVALID_MESSAGE");
+      else if (name !== undefined) refuse(socket, String(name), ack, "INVALID_MESSAGE");
     });
     connected(socket);
     if (socket.recovered) return;
-    socket.emit("connected", { connectionId: randomUUID(), timestamp: now(), serverVersion: "reference" });
+    socket.emit("connected", { connectionId: socket.id, timestamp: now(), serverVersion: "reference" });
     socket.emit("authenticated", { user: socket.data.user });
   });
   await new Promise((done) => http.listen(0, "127.0.0.1", done));
