@@ -16,8 +16,8 @@
 //! # Layers
 //!
 //! ```text
-//! pure cores       proto   bytes ↔ values: HTTP heads, WebSocket frames, ingest lines, JSON
-//!                  room    names, patterns, publications, members, interest, newest values
+//! pure cores       proto   bytes ↔ values: HTTP heads, WebSocket frames, Engine.IO and Socket.IO packets, ingest lines, JSON
+//!                  room    names, patterns, publications, members, interest, newest values, histories
 //! state machines   app     one Session for each client, Input → Outputs; wires: how an event is framed
 //! shells           shard   clients      router  publishers, order      accept   admin   transport
 //! wiring           broker, cli
@@ -47,7 +47,8 @@
 //!
 //! # Invariants
 //!
-//! 1. A client lives on one shard from birth to death, and so does its socket.
+//! 1. A client lives on one shard from birth to death, and so does its WebSocket. A socket that carries requests of
+//!    polling sessions moves between two of them to the shard of the next one.
 //! 2. A shard with a member in a room has its bit set in the router, from before the join is confirmed until after the
 //!    last member left.
 //! 3. Every queue, buffer, list and loop has a bound; reaching it is a value, not a panic and not a silent loss.

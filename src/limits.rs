@@ -244,8 +244,6 @@ pub const PRESENCE_USERS: usize = 100;
 /// Refusals in a row after which a connection is closed (`spec/limits.md`).
 pub const REFUSALS: u32 = 10;
 
-/// Binary attachments of one Socket.IO packet.
-pub const ATTACHMENTS: u32 = 10;
 /// Most shards: interest is one 64-bit set for each room.
 pub const SHARDS: usize = 64;
 /// Events a shard takes from its mailbox in one turn, so that sockets are read in between.

@@ -13,6 +13,7 @@ use crate::audience::App;
 use crate::close::ErrorCode;
 use crate::limits::{EVENT_CHARS, NAME_BYTES, TOKEN_BYTES};
 use crate::proto::json::{Parser, Raw};
+use crate::proto::socketio::RESERVED_EVENTS;
 
 pub use splitter::{Piece, Splitter};
 
@@ -216,6 +217,12 @@ impl<'a> Fields<'a> {
         let wrong = || Wrong::from(format!("\"event\" must be a string of 1 to {EVENT_CHARS} characters"));
         let event = self.event.ok_or_else(wrong)?;
         let name = event.as_str().filter(|name| is_event_name(name)).ok_or_else(wrong)?;
+        if RESERVED_EVENTS.contains(&&*name) {
+            // Every Socket.IO client that was sent one would take it for a broken packet, and disconnect.
+            return Err(Wrong::from(format!(
+                "\"event\" is \"{name}\", which Socket.IO keeps for itself: take another"
+            )));
+        }
         Ok((event, name))
     }
 

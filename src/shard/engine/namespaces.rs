@@ -9,7 +9,6 @@ use crate::app::{AppOpening, Input, Opening, Session};
 use crate::audience::{App, Wire};
 use crate::auth::{AuthError, Identity};
 use crate::close::{CloseReason, ErrorCode};
-use crate::limits::ATTACHMENTS;
 use crate::mailbox::{Pid, ToRouter};
 use crate::proto::json::Raw;
 use crate::proto::socketio::{self, Assembly, Kind, Packet};
@@ -40,7 +39,8 @@ impl<N: Net> Shard<N> {
             let reason = CloseReason::ProtocolError("text where an attachment was to come");
             return self.fail(engine, reason, now);
         }
-        match socketio::decode(text, &mut self.parser, ATTACHMENTS) {
+        let attachments = self.settings.limits.attachments as u32;
+        match socketio::decode(text, &mut self.parser, attachments) {
             Ok(packet) if packet.attachments > 0 => {
                 session.assembly = Some(Box::new(Assembly::begin(text, packet.attachments)));
             }
