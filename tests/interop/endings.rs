@@ -4,7 +4,7 @@ use std::thread;
 
 use rustix::process::Signal;
 
-use crate::market::start;
+use crate::market::{start, wait_for_zero};
 use crate::script::{Parameters, Script};
 use crate::{CLIENTS, TRANSPORTS};
 
@@ -27,7 +27,7 @@ fn a_backends_disconnect_is_for_good() {
         let only = [parameters, &[("ONLY", "a backend's disconnect is for good")]].concat();
         Script::against(&broker, "endings.mjs", &only).finish();
     });
-    broker.wait_for_zero();
+    wait_for_zero(&broker);
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn clients_come_back_after_a_drain() {
         let next = start(&[&format!("listen = [\"{}\"]", broker.public)]);
         script.say("started");
         script.finish();
-        next.wait_for_zero();
+        wait_for_zero(&next);
     });
 }
 
@@ -54,5 +54,5 @@ fn heartbeats_tell_the_quiet_from_the_gone() {
         let names = "heartbeats keep a quiet client,a client that has gone silent is let go on both sides";
         Script::against(&broker, "endings.mjs", &[parameters, &[("ONLY", names)]].concat()).finish();
     });
-    broker.wait_for_zero();
+    wait_for_zero(&broker);
 }

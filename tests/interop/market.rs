@@ -13,13 +13,21 @@ pub fn start(settings: &[&str]) -> Broker {
     Broker::start(&[&SETTINGS, settings].concat())
 }
 
+/// Waits until nothing is left of the clients.
+#[track_caller]
+pub fn wait_for_zero(broker: &Broker) {
+    broker.wait_for_zero();
+    broker.wait_for_metric("fanfare_engineio_sessions", &[], 0.0);
+    broker.wait_for_metric("fanfare_users_online", &[], 0.0);
+}
+
 fn scenarios(transports: &str) {
     let broker = start(&[]);
     for client in CLIENTS {
         let parameters = [("CLIENT", client), ("TRANSPORTS", transports)];
         Script::against(&broker, "market.mjs", &parameters).finish();
     }
-    broker.wait_for_zero();
+    wait_for_zero(&broker);
 }
 
 #[test]
@@ -43,5 +51,5 @@ fn market_with_python_socketio() {
     for transports in TRANSPORTS {
         Script::against(&broker, "python_client.py", &[("TRANSPORTS", transports)]).finish();
     }
-    broker.wait_for_zero();
+    wait_for_zero(&broker);
 }

@@ -1,6 +1,6 @@
 //! Connection state recovery, which client 4 knows.
 
-use crate::market::start;
+use crate::market::{start, wait_for_zero};
 use crate::script::Script;
 use crate::{CLIENTS, TRANSPORTS};
 
@@ -12,6 +12,19 @@ fn a_cut_connection_comes_back_with_all_that_was_missed() {
             let parameters = [("CLIENT", CLIENTS[0]), ("TRANSPORTS", transports)];
             Script::against(&broker, "recovery.mjs", &parameters).finish();
         }
-        broker.wait_for_zero();
+        wait_for_zero(&broker);
     }
+}
+
+#[test]
+fn state_is_kept_for_so_long_and_no_longer() {
+    let broker = start(&["socketio.recovery = \"500ms\""]);
+    for transports in TRANSPORTS {
+        let only = [("ONLY", "longer than the state is kept"), ("KEPT", "500")];
+        let parameters = [[("CLIENT", CLIENTS[0]), ("TRANSPORTS", transports)], only].concat();
+        Script::against(&broker, "recovery.mjs", &parameters).finish();
+    }
+    wait_for_zero(&broker);
+    broker.wait_for_metric("fanfare_recoverable_sessions", &[], 0.0);
+    broker.wait_for_metric("fanfare_history_bytes", &[], 0.0);
 }

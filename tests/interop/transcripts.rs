@@ -15,7 +15,8 @@ use crate::support::Broker;
 type Transcripts = BTreeMap<String, Value>;
 
 /// The settings of both servers; the second one of each is short of patience.
-const SETTINGS: [&str; 2] = ["allowed_origins = [\"http://client.test\"]", "limits.connections_per_user = 1000"];
+const SETTINGS: [&str; 2] =
+    ["allowed_origins = [\"http://client.test\"]", "limits.connections_per_user = 1000"];
 const QUICK: [&str; 3] = [
     "socketio.connect_timeout = \"400ms\"",
     "socketio.ping_interval = \"300ms\"",

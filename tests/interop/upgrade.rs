@@ -1,7 +1,7 @@
 //! Polling clients that upgrade while much is published.
 
 use crate::CLIENTS;
-use crate::market::start;
+use crate::market::{start, wait_for_zero};
 use crate::script::Script;
 
 #[test]
@@ -12,6 +12,6 @@ fn an_upgrade_under_a_stream_loses_doubles_and_reorders_nothing() {
             let parameters = [("CLIENT", client), ("TRANSPORTS", "polling,websocket")];
             Script::against(&broker, "upgrade.mjs", &parameters).finish();
         }
-        broker.wait_for_zero();
+        wait_for_zero(&broker);
     }
 }

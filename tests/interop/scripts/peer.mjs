@@ -7,8 +7,8 @@ import { require, token, until } from "./harness.mjs";
 
 const { WebSocket } = require("ws");
 
-/** The headers that clients heed. */
-const HEADERS = ["content-type", "cache-control", "content-encoding", "set-cookie"];
+/** The headers that clients heed; the last only in answers to GET, since no other is kept. */
+const HEADERS = ["content-type", "content-encoding", "set-cookie", "cache-control"];
 
 /** Those that browsers heed, where the request names its origin. */
 const CROSS_ORIGIN = [
@@ -99,7 +99,8 @@ export class Peer {
           this.note(what, { cut });
           return "";
         }
-        const compared = [...HEADERS, ...("Origin" in headers ? CROSS_ORIGIN : [])];
+        const compared = HEADERS.slice(0, method === "GET" ? undefined : -1);
+        if ("Origin" in headers) compared.push(...CROSS_ORIGIN);
         if ("Access-Control-Request-Headers" in headers) compared.push("access-control-allow-headers");
         const found = compared
           .filter((header) => header in response.headers)
@@ -123,7 +124,7 @@ export class Peer {
 
   post(body, options = {}) {
     const headers = { "Content-Type": "text/plain;charset=UTF-8", ...options.headers };
-    return this.request("POST", this.session, { name: `POST ${body.slice(0, 80)}`, ...options, body, headers }).answer();
+    return this.request("POST", this.session, { name: `POST ${this.mask(body).slice(0, 80)}`, ...options, body, headers }).answer();
   }
 
   /** Opens a session by polling; with `connect`, connects it to the namespace `/` and takes the welcome. */

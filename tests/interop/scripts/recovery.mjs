@@ -1,4 +1,5 @@
 // Connection state recovery: a client whose TCP connection is cut comes back with its rooms and all that it missed.
+// Where KEPT is set, the server keeps the state for so many ms only.
 
 import assert from "node:assert/strict";
 
@@ -77,7 +78,7 @@ class Counter {
   }
 }
 
-await run({
+const scenarios = {
   async "three cuts in a row, with all that was missed, once"() {
     const cut = await Cut.connect();
     const [room, other] = [`trade:${letters("C")}-USDC`, `orders:${cut.name}`];
@@ -258,6 +259,19 @@ await run({
     await cut.whole(4);
   },
 
+  async "longer than the state is kept"() {
+    const cut = await Cut.connect();
+    const room = `trade:${letters("C")}-USDC`;
+    await cut.join(room);
+    const counter = new Counter({ room });
+    await counter.publish(1);
+    await cut.whole(1);
+    const longer = 3 * Number(process.env.KEPT);
+    assert.equal(await cut.away(() => new Promise((done) => setTimeout(done, longer))), false);
+    await counter.publish(1);
+    await cut.whole(1);
+  },
+
   async "a client that left is not recovered"() {
     const cut = await Cut.connect();
     const room = `trade:${letters("C")}-USDC`;
@@ -305,4 +319,7 @@ await run({
       await ada.ask("ping", {});
     }
   },
-});
+};
+
+if (!process.env.KEPT) delete scenarios["longer than the state is kept"];
+await run(scenarios);
