@@ -18,7 +18,9 @@ fn a_cut_connection_comes_back_with_all_that_was_missed() {
 
 #[test]
 fn state_is_kept_for_so_long_and_no_longer() {
-    let broker = start(&["socketio.recovery = \"500ms\""]);
+    let times = ["recovery", "ping_interval", "ping_timeout"];
+    let times = times.map(|name| format!("socketio.{name} = \"500ms\""));
+    let broker = start(&times.each_ref().map(String::as_str));
     for transports in TRANSPORTS {
         let only = [("ONLY", "longer than the state is kept"), ("KEPT", "500")];
         let parameters = [[("CLIENT", CLIENTS[0]), ("TRANSPORTS", transports)], only].concat();

@@ -15,9 +15,8 @@ export class Proxy {
     proxy.closed = false;
     /** While true, connections that ask for an upgrade wait in `held`. */
     proxy.holdUpgrades = false;
+    proxy.frozen = false;
     proxy.held = [];
-    /** How many connections came. */
-    proxy.seen = 0;
     proxy.server = net.createServer((client) => proxy.#accept(client));
     await new Promise((done) => proxy.server.listen(0, "127.0.0.1", done));
     return proxy;
@@ -29,7 +28,6 @@ export class Proxy {
   }
 
   #accept(client) {
-    this.seen += 1;
     client.on("error", () => client.destroy());
     if (this.closed) {
       client.destroy();
@@ -41,7 +39,9 @@ export class Proxy {
     // The head of the first request says what the connection is for.
     client.once("data", (head) => {
       const go = () => this.#join(client, head);
-      if (this.holdUpgrades && /\r\nupgrade: websocket/i.test(head.toString("latin1"))) {
+      if (this.frozen) {
+        client.pause();
+      } else if (this.holdUpgrades && /\r\nupgrade: websocket/i.test(head.toString("latin1"))) {
         client.pause();
         this.held.push({ client, go });
       } else {
@@ -100,8 +100,9 @@ export class Proxy {
     }
   }
 
-  /** Lets nothing more through, and tells neither side. */
+  /** Lets nothing more through, and tells neither side; new connections get no answer. */
   freeze() {
+    this.frozen = true;
     for (const [client, server] of this.pairs) {
       client.unpipe(server).pause();
       server?.unpipe(client).pause();

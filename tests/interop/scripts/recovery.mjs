@@ -224,7 +224,8 @@ const scenarios = {
     const { id } = cut.socket;
     assert.equal(await cut.away(), false);
     assert.notEqual(cut.socket.id, id);
-    assert.equal(await publisher.publish({ room, event: "tick", data: { n: 2 } }), 0);
+    await counter.publish(1);
+    await cut.whole(1);
   },
 
   async "more was missed than is kept"() {
@@ -247,7 +248,8 @@ const scenarios = {
       assert.equal(await cut.away(away), false);
       assert.notEqual(cut.socket.id, id);
       assert.deepEqual(cut.seen, [1], "nothing in part");
-      assert.equal(await publisher.publish({ room, event: "tick", data: { n: 9 } }), 0, "a new session has no rooms");
+      await publisher.publish({ room, event: "tick", data: { n: 9 } });
+      await cut.whole(1);
     }
     // What follows can be recovered again.
     cut.seen.length = 0;
@@ -266,7 +268,8 @@ const scenarios = {
     const counter = new Counter({ room });
     await counter.publish(1);
     await cut.whole(1);
-    const longer = 3 * Number(process.env.KEPT);
+    // By polling the server may have to miss an answer to a ping before it knows.
+    const longer = 5 * Number(process.env.KEPT);
     assert.equal(await cut.away(() => new Promise((done) => setTimeout(done, longer))), false);
     await counter.publish(1);
     await cut.whole(1);
@@ -284,7 +287,8 @@ const scenarios = {
     cut.socket.connect();
     await cut.client.state("connect", 2);
     assert.equal(cut.socket.recovered, false);
-    assert.equal(await publisher.publish({ room, event: "tick", data: { n: 2 } }), 0);
+    await counter.publish(1);
+    await cut.whole(1);
   },
 
   async "nobody gets another user's state"() {
