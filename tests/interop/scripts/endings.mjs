@@ -44,7 +44,10 @@ await run({
     for (let n = 0; n < 6; n++) clients.push(await settled(user("ada"), again));
     print({ say: "connected" });
     for (const client of clients) {
-      assert.deepEqual(await client.state("disconnect"), ["disconnect", "transport close"]);
+      const [, reason] = await client.state("disconnect");
+      // A polling client may have been between two polls, and finds nobody for the next.
+      const reasons = ["transport close", ...(transports.at(-1) === "polling" ? ["transport error"] : [])];
+      assert.ok(reasons.includes(reason), reason);
       assert.equal(client.socket.active, true, "it tries again");
     }
     print({ say: "disconnected" });

@@ -32,7 +32,9 @@ async function same(clients, room) {
     else publisher.send(line);
   }
   for (const client of clients) {
-    await until(() => `all events: ${client.events.length} of ${EVENTS}`, () => client.events.length >= EVENTS);
+    const describe = () => `${client.events.length} of ${EVENTS} events; ${JSON.stringify(client.states)}`;
+    await until(describe, () => client.events.length >= EVENTS || client.states.length > 1);
+    assert.deepEqual(client.states, [["connect"]]);
     const numbers = client.events.splice(0).map(({ name, args }) => (name === "tick" ? args[0].n : name));
     assert.deepEqual(numbers, expected);
   }

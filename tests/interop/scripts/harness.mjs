@@ -23,10 +23,10 @@ const { io } = require(CLIENT);
 export const address = { host: HOST, port: Number(PORT) };
 
 /** How long anything that must come is waited for, ms. Only a failing scenario waits so long. */
-const DEADLINE = 20_000;
+const DEADLINE = 30_000;
 
 /** How long a scenario may take in all, ms. */
-const SCENARIO = 90_000;
+const SCENARIO = 120_000;
 
 /** After so many failures the rest is not worth the waiting. */
 const GIVE_UP = 3;

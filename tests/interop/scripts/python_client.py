@@ -27,7 +27,7 @@ INGEST = (ADDRESS[0], int(os.environ["INGEST_PORT"]))
 TRANSPORTS = os.environ["TRANSPORTS"].split(",")
 
 # How long anything that must come is waited for, seconds. Only a failing scenario waits so long.
-DEADLINE = 20
+DEADLINE = 30
 
 numbers = itertools.count()
 

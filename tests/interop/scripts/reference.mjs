@@ -20,7 +20,7 @@ function claims(token) {
   return found.exp + 5 < Date.now() / 1000 ? "TOKEN_EXPIRED" : found;
 }
 
-export const now = () => new Date().toISOString();
+const now = () => new Date().toISOString();
 
 /** The claims of a token, or the error that a CONNECT is refused with. */
 function authenticate(socket, next) {
@@ -31,18 +31,18 @@ function authenticate(socket, next) {
     return next(error);
   }
   const { sub: id, username, roles } = found;
-  socket.data = { claims: found, user: { id, ...(username && { username }), ...(roles && { roles }) } };
+  socket.data = { user: { id, ...(username && { username }), ...(roles && { roles }) } };
   next();
 }
 
 /** `event` with an error, and the same to the ack. */
-export function refuse(socket, event, ack, code) {
+function refuse(socket, event, ack, code) {
   const message = "the reference server says no";
   socket.emit("error", { code, message, event });
   ack?.({ error: { code, message, event } });
 }
 
-export const events = {
+const events = {
   ping(socket, data, ack) {
     const pong = { timestamp: data?.timestamp ?? now(), serverTime: now() };
     socket.emit("pong", pong);
@@ -50,28 +50,19 @@ export const events = {
   },
 };
 
-export async function start(connected = () => {}) {
-  const http = createServer();
-  const io = new Server(http, { serveClient: false, ...JSON.parse(process.env.SETTINGS ?? "{}") });
-  io.use(authenticate);
-  io.on("connection", (socket) => {
-    socket.onAny((name, ...args) => {
-      const ack = typeof args.at(-1) === "function" ? args.pop() : undefined;
-      // An event without a name is no event.
-      if (Object.hasOwn(events, name)) events[name](socket, args[0], ack);
-      else if (name !== undefined) refuse(socket, String(name), ack, "INVALID_MESSAGE");
-    });
-    connected(socket);
-    if (socket.recovered) return;
-    socket.emit("connected", { connectionId: socket.id, timestamp: now(), serverVersion: "reference" });
-    socket.emit("authenticated", { user: socket.data.user });
+const http = createServer();
+const io = new Server(http, { serveClient: false, ...JSON.parse(process.env.SETTINGS ?? "{}") });
+io.use(authenticate);
+io.on("connection", (socket) => {
+  socket.onAny((name, ...args) => {
+    const ack = typeof args.at(-1) === "function" ? args.pop() : undefined;
+    // An event without a name is no event.
+    if (Object.hasOwn(events, name)) events[name](socket, args[0], ack);
+    else if (name !== undefined) refuse(socket, String(name), ack, "INVALID_MESSAGE");
   });
-  await new Promise((done) => http.listen(0, "127.0.0.1", done));
-  process.stdin.on("end", () => process.exit(0)).resume();
-  return { http, io, port: http.address().port };
-}
-
-if (process.argv[1] === import.meta.filename) {
-  const { port } = await start();
-  console.log(JSON.stringify({ port }));
-}
+  socket.emit("connected", { connectionId: socket.id, timestamp: now(), serverVersion: "reference" });
+  socket.emit("authenticated", { user: socket.data.user });
+});
+await new Promise((done) => http.listen(0, "127.0.0.1", done));
+process.stdin.on("end", () => process.exit(0)).resume();
+console.log(JSON.stringify({ port: http.address().port }));
