@@ -14,7 +14,7 @@ pub struct Conn<S: Stream> {
     pub phase: Phase,
     /// The other end.
     pub peer: IpAddr,
-    /// When the phase began; on a WebSocket, when something was last received.
+    /// When the request under way, or the phase, began; on a native WebSocket, when something was last received.
     pub received: Tick,
     /// When the wheel will fire for it; 0: not armed.
     pub armed: Tick,

@@ -237,8 +237,10 @@ impl<N: Net> Shard<N> {
         }
         let keys: Vec<u32> = self.conns.keys().collect();
         for key in keys {
-            if matches!(self.conns.get(key).map(|conn| &conn.phase), Some(Phase::Head(_))) {
-                self.linger(key, now);
+            match self.conns.get(key).map(|conn| &conn.phase) {
+                Some(Phase::Head(_)) => self.linger(key, now),
+                Some(Phase::Body(_)) => self.lost(key, CloseReason::GoingAway),
+                _ => {}
             }
         }
         let natives = self

@@ -11,10 +11,12 @@ use crate::app::Input;
 use crate::app::wire;
 use crate::close::CloseReason;
 use crate::mailbox::{MissedQuery, Pid, Saved, SavedRoom, ToRouter};
+use crate::room;
 use crate::room::name::RoomName;
 use crate::room::pattern::Policy;
 use crate::room::publication::{ClientId, Publication};
-use crate::shard::rooms::EVERYONE;
+use crate::shard::client::NOBODY;
+use crate::shard::rooms::{EVERYONE, LocalRoom};
 use crate::shard::{Net, Shard};
 use crate::time::Now;
 
@@ -65,7 +67,9 @@ impl<N: Net> Shard<N> {
             let is_same = if user.is_anonymous() { saved.user.is_empty() } else { saved.user == *user.id() };
             is_same && saved.app == client.session.app()
         };
-        let Some(mut saved) = saved.filter(|saved| is_its(saved)) else {
+        let after = client.recovery.as_ref().and_then(|recovery| recovery.restoring.as_ref()?.after);
+        let is_ahead = after.is_some_and(|after| after > sequence);
+        let Some(mut saved) = saved.filter(|saved| is_its(saved) && !is_ahead) else {
             return self.begin_anew(id.slot, sequence, now);
         };
         let session = &client.session;
@@ -116,7 +120,11 @@ impl<N: Net> Shard<N> {
             return;
         }
         let restoring = self.end_restoring(id.slot);
-        let (Some(events), Some(Restoring { saved: Some(saved), rooms, .. })) = (events, restoring) else {
+        let Some(Restoring { saved: Some(saved), rooms, .. }) = restoring else {
+            return self.begin_anew(id.slot, sequence, now);
+        };
+        let Some(events) = events else {
+            self.leave_held(&rooms);
             return self.begin_anew(id.slot, sequence, now);
         };
         self.metrics.recovered.add(1);
@@ -130,7 +138,7 @@ impl<N: Net> Shard<N> {
         }
         self.add_member(EVERYONE, id.slot);
         self.keep_users_own(id.slot);
-        for room in rooms {
+        for room in std::iter::once(EVERYONE).chain(rooms) {
             self.add_member(room, id.slot);
             let name = self.rooms.get(room).map(|room| room.name.clone());
             let since = saved.rooms.iter().find(|saved| Some(&saved.room) == name.as_ref());
@@ -201,6 +209,13 @@ impl<N: Net> Shard<N> {
         Some(restoring)
     }
 
+    /// Leaves rooms that were held for a client, if nobody else is in them.
+    fn leave_held(&mut self, rooms: &[u32]) {
+        for room in rooms {
+            self.rooms.leave_if_empty(self.id, *room, &mut self.outgoing);
+        }
+    }
+
     /// The router is to keep the history of what is published to the client's user.
     pub(super) fn keep_users_own(&mut self, slot: u32) {
         let Some(client) = self.clients.get(slot) else { return };
@@ -214,8 +229,10 @@ impl<N: Net> Shard<N> {
     /// What a client that is about to leave everything leaves to itself, if it may come back.
     pub(super) fn leave_behind(&mut self, slot: u32, reason: &CloseReason) -> Option<Box<Saved>> {
         if let Some(restoring) = self.end_restoring(slot) {
-            for room in restoring.rooms {
-                self.rooms.leave_if_empty(self.id, room, &mut self.outgoing);
+            self.leave_held(&restoring.rooms);
+            // The router was asked to keep what is published to everybody before the client was one of them.
+            if !self.rooms.get(EVERYONE).is_some_and(LocalRoom::is_kept) {
+                self.outgoing.push(ToRouter::Unkeep { shard: self.id, room: RoomName::everyone() });
             }
             return restoring.saved;
         }
@@ -261,15 +278,36 @@ impl<N: Net> Shard<N> {
     pub(super) fn forget_users_own(&mut self, slot: u32) {
         let Some(client) = self.clients.get(slot).filter(|client| client.recovery.is_some()) else { return };
         let user = client.session.user();
-        let mut at = self.local_users.first(user.hash(), user.id());
-        while let Some(other) = self.clients.get(at) {
-            if at != slot && other.recovery.is_some() {
-                return;
-            }
-            at = other.next_of_user;
+        if user.is_anonymous() || self.has_recoverable(user.hash(), user.id(), slot) {
+            return;
         }
         let room = users_own(user.id());
-        self.outgoing.push(ToRouter::Unkeep { shard: self.id, room });
+        // Somebody else may watch the user's room, and may come back too.
+        let watched = self.rooms.find(room.hash(), room.as_str()).and_then(|room| self.rooms.get(room));
+        if !watched.is_some_and(LocalRoom::is_kept) {
+            self.outgoing.push(ToRouter::Unkeep { shard: self.id, room });
+        }
+    }
+
+    /// A room's members no longer need its history. If it is a user's own, the user's clients here may.
+    pub(super) fn keep_for_user(&mut self, room: &RoomName) {
+        if let Some(user) = room.as_str().strip_prefix("user:")
+            && self.has_recoverable(room::name::hash(user), user, NOBODY)
+        {
+            self.outgoing.push(ToRouter::Keep { shard: self.id, room: room.clone() });
+        }
+    }
+
+    /// Whether a client of the user, other than this one, may come back.
+    fn has_recoverable(&self, hash: u64, user: &str, but: u32) -> bool {
+        let mut at = self.local_users.first(hash, user);
+        while let Some(client) = self.clients.get(at) {
+            if at != but && client.recovery.is_some() {
+                return true;
+            }
+            at = client.next_of_user;
+        }
+        false
     }
 }
 

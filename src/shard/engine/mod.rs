@@ -28,6 +28,7 @@ use subtle::ConstantTimeEq;
 use crate::audience::{TransportKind, Wire};
 use crate::close::CloseReason;
 use crate::proto::socketio::Assembly;
+use crate::proto::ws;
 use crate::shard::client::Client;
 use crate::shard::conn::Phase;
 use crate::shard::line::{Line, LineKey, NO_CONN, Way};
@@ -128,6 +129,14 @@ impl Engine {
         match self.link {
             Link::Polling { posting, .. } if posting != NO_CONN => Some(posting),
             _ => None,
+        }
+    }
+
+    /// Whether the connection is its WebSocket, or the one that is to become it.
+    fn has(&self, conn: u32) -> bool {
+        match self.link {
+            Link::Polling { probe, .. } => probe == conn,
+            Link::WebSocket => self.line.conn == conn,
         }
     }
 
@@ -301,10 +310,8 @@ impl<N: Net> Shard<N> {
             }
         }
         match is_polling {
-            true => self.push_to_line(key, |out| crate::proto::ws::write_text(out, &[b"1"])),
-            false => {
-                self.push_to_line(key, |out| crate::proto::ws::write_close(out, reason.code(), reason.text()))
-            }
+            true => self.push_to_line(key, |out| ws::write_text(out, &[b"1"])),
+            false => self.push_to_line(key, |out| ws::write_close(out, reason.code(), reason.text())),
         }
     }
 
@@ -314,8 +321,9 @@ impl<N: Net> Shard<N> {
         let Link::Polling { probe, is_probed, .. } = &mut engine.link else { return };
         *is_probed = false;
         let conn = std::mem::replace(probe, NO_CONN);
-        if matches!(self.conns.get(conn).map(|conn| &conn.phase), Some(Phase::WebSocket { .. })) {
-            self.write_now(conn, |out| crate::proto::ws::write_close(out, 1000, ""));
+        if matches!(self.conns.get(conn).map(|conn| &conn.phase), Some(Phase::WebSocket { .. }))
+            && self.write_now(conn, |out| ws::write_close(out, 1000, ""))
+        {
             self.linger(conn, now);
         }
     }
@@ -324,6 +332,6 @@ impl<N: Net> Shard<N> {
     fn push_packet(&mut self, slot: u32, write: impl FnOnce(&mut Vec<u8>)) {
         let mut text = Vec::new();
         write(&mut text);
-        self.push_to_line(LineKey::engine(slot), |out| crate::proto::ws::write_text(out, &[&text]));
+        self.push_to_line(LineKey::engine(slot), |out| ws::write_text(out, &[&text]));
     }
 }

@@ -9,6 +9,7 @@ use crate::app::{AppOpening, Input, Opening, Session};
 use crate::audience::{App, Wire};
 use crate::auth::{AuthError, Identity};
 use crate::close::{CloseReason, ErrorCode};
+use crate::limits::NAME_BYTES;
 use crate::mailbox::{Pid, ToRouter};
 use crate::proto::json::Raw;
 use crate::proto::socketio::{self, Assembly, Kind, Packet};
@@ -22,6 +23,9 @@ use crate::shard::rooms::EVERYONE;
 use crate::shard::{Net, Shard};
 use crate::time::Now;
 use crate::users::User;
+
+/// A packet for nobody: the reference closes the connection, too.
+const STRANGER: CloseReason = CloseReason::ProtocolError("a packet for a namespace that is not connected");
 
 /// What a client that shows a CONNECT brings along.
 struct Connecting<'a> {
@@ -42,6 +46,9 @@ impl<N: Net> Shard<N> {
         let attachments = self.settings.limits.attachments as u32;
         match socketio::decode(text, &mut self.parser, attachments) {
             Ok(packet) if packet.attachments > 0 => {
+                if !session.namespaces.iter().any(|(name, _)| *name == packet.namespace) {
+                    return self.fail(engine, STRANGER, now);
+                }
                 session.assembly = Some(Box::new(Assembly::begin(text, packet.attachments)));
             }
             Ok(packet) => self.socketio_packet(engine, &packet, &[], now),
@@ -72,11 +79,7 @@ impl<N: Net> Shard<N> {
         let Some(session) = self.engines.get(engine) else { return };
         let client = session.namespaces.iter().find(|(name, _)| *name == packet.namespace);
         let Some((_, client)) = client.copied().filter(|(_, client)| self.is_connected(*client)) else {
-            return self.fail(
-                engine,
-                CloseReason::ProtocolError("a packet for a namespace that is not connected"),
-                now,
-            );
+            return self.fail(engine, STRANGER, now);
         };
         match packet.kind {
             Kind::Disconnect => {
@@ -90,15 +93,18 @@ impl<N: Net> Shard<N> {
                 let is_binary = packet.kind == Kind::BinaryEvent;
                 self.input(client, Input::Event { args, is_binary, attachments, ack: packet.id }, now);
             }
-            // Nothing here asks a client for an acknowledgement, and errors are ours to give.
-            Kind::Ack | Kind::BinaryAck | Kind::ConnectError | Kind::Connect => {
+            // Nothing here asks a client for an acknowledgement.
+            Kind::Ack | Kind::BinaryAck => {
                 self.allow_control(engine, now);
+            }
+            Kind::ConnectError | Kind::Connect => {
+                self.fail(engine, CloseReason::ProtocolError("errors are the server's to give"), now);
             }
         }
     }
 
     /// Whether the client's CONNECT has been answered.
-    fn is_connected(&self, client: u32) -> bool {
+    pub(super) fn is_connected(&self, client: u32) -> bool {
         let is_restoring = |recovery: &Recovery| recovery.restoring.is_some();
         self.clients.get(client).is_some_and(|client| !client.recovery.as_deref().is_some_and(is_restoring))
     }
@@ -126,6 +132,9 @@ impl<N: Net> Shard<N> {
         if !self.allow_control(engine, now) {
             return;
         }
+        if name.len() > NAME_BYTES {
+            return self.fail(engine, CloseReason::ProtocolError("the name of a namespace is too long"), now);
+        }
         let Some(namespace) = self.namespace(name) else {
             return self.refuse_connect(engine, name, "Invalid namespace", None);
         };
@@ -143,6 +152,9 @@ impl<N: Net> Shard<N> {
             Ok(new) => self.enter_namespace(engine, &connecting, new, now),
             Err(refusal) => {
                 self.metrics.handshakes_rejected[refusal.rejection as usize].add(1);
+                if let Some(peer) = self.engines.get(engine).map(|session| session.handshake.peer) {
+                    self.log_refusal(peer, &refusal, namespace, now);
+                }
                 let message = format!("{} {}", refusal.status, refusal.message);
                 self.refuse_connect(engine, name, &message, Some((refusal.code, refusal.retry_after)));
             }
@@ -239,16 +251,17 @@ impl<N: Net> Shard<N> {
         place.namespaces.push((connecting.namespace, slot));
         place.connect_by = 0;
         place.line.wire = session.wire();
-        let recovery = connecting.recovers.then(|| {
-            let after = connecting.auth.and_then(|auth| auth.get("offset")).and_then(Raw::as_str);
-            Box::new(Recovery::new(random_bytes(), after.and_then(|offset| offset.parse().ok())))
-        });
+        let member = |name| connecting.auth.and_then(|auth| auth.get(name)).filter(|value| !value.is_null());
+        // Without an offset it has seen no event; with one that is none of ours nobody knows what it has seen.
+        let offset = member("offset").map(|offset| offset.as_str().and_then(|text| text.parse().ok()));
+        let recovery = connecting.recovers.then(|| Box::new(Recovery::new(random_bytes(), offset.flatten())));
         let recovers = recovery.is_some();
         self.insert_client(Way::Engine(engine), session, recovery);
         if recovers {
             // Known to the router before it looks: what is published to the user from then on comes here.
-            let pid = connecting.auth.and_then(|auth| auth.get("pid")).and_then(Raw::as_str);
-            let pid = pid.and_then(|pid| parse_pid(&pid));
+            let is_known = !matches!(offset, Some(None));
+            let pid =
+                member("pid").filter(|_| is_known).and_then(Raw::as_str).and_then(|pid| parse_pid(&pid));
             self.keep_users_own(slot);
             self.outgoing.push(ToRouter::Keep { shard: self.id, room: RoomName::everyone() });
             self.outgoing.push(ToRouter::Restore { client: id, pid });

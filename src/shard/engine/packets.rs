@@ -22,7 +22,8 @@ impl<N: Net> Shard<N> {
         now: Now,
     ) -> bool {
         let Some(session) = self.engines.get(engine) else { return false };
-        if session.line.closing.is_some() {
+        // A connection that a write has lost may have more in what was read of it.
+        if session.line.closing.is_some() || !session.has(key) {
             return false;
         }
         let is_probe = matches!(session.link, Link::Polling { .. });
@@ -36,7 +37,9 @@ impl<N: Net> Shard<N> {
             Message::Ping(payload) => {
                 if self.allow_engine_ping(engine, now) {
                     match is_probe {
-                        true => self.write_now(key, |out| ws::write_pong(out, payload)),
+                        true => {
+                            self.write_now(key, |out| ws::write_pong(out, payload));
+                        }
                         false => {
                             self.push_to_line(LineKey::engine(engine), |out| ws::write_pong(out, payload))
                         }
@@ -54,7 +57,7 @@ impl<N: Net> Shard<N> {
                 return false;
             }
         }
-        self.engines.get(engine).is_some_and(|session| session.line.closing.is_none())
+        self.engines.get(engine).is_some_and(|session| session.line.closing.is_none() && session.has(key))
     }
 
     /// One packet.
@@ -132,7 +135,7 @@ impl<N: Net> Shard<N> {
             deadline = deadline.min(session.connect_by);
         }
         for (_, client) in &session.namespaces {
-            if let Some(client) = self.clients.get(*client) {
+            if let Some(client) = self.clients.get(*client).filter(|_| self.is_connected(*client)) {
                 deadline = deadline.min(self.token_deadline(client, now));
             }
         }
@@ -176,7 +179,9 @@ impl<N: Net> Shard<N> {
             return self.end_engine(engine, CloseReason::HandshakeTimeout, now);
         }
         for client in session.clients() {
-            if self.clients.get(client).is_some_and(|client| self.token_deadline(client, now) <= tick) {
+            if self.is_connected(client)
+                && self.clients.get(client).is_some_and(|client| self.token_deadline(client, now) <= tick)
+            {
                 self.input(client, crate::app::Input::TokenOver, now);
             }
         }

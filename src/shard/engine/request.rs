@@ -12,7 +12,7 @@ use crate::shard::line::NO_CONN;
 use crate::shard::{Net, Shard};
 use crate::time::Now;
 
-/// Most sessions of a shard, where the configuration does not limit the connections.
+/// Most sessions of all shards, where the configuration does not limit the connections.
 const ENGINES: usize = 1_000_000;
 
 /// What comes after a request.
@@ -81,7 +81,9 @@ impl<N: Net> Shard<N> {
                 return self.refuse(key, request.path, &refusal, Reply::default(), now);
             }
         };
-        let reply = Reply { keep: request.keep_alive() && self.drain.is_none(), cors: self.cors(request) };
+        let is_surplus = self.conns.get(key).is_none_or(|conn| conn.is_surplus);
+        let keep = request.keep_alive() && self.drain.is_none() && !is_surplus;
+        let reply = Reply { keep, cors: self.cors(request) };
         let exchange = Exchange { key, reply, length, behind, now };
         if !self.origin_allowed(key, request) {
             self.metrics.handshakes_rejected[Rejection::Origin as usize].add(1);
@@ -115,6 +117,11 @@ impl<N: Net> Shard<N> {
                 return self.request_error(RequestError::UnknownSid, exchange);
             }
         };
+        // Last words may still be polled; nothing more is taken.
+        let is_closing = self.engines.get(engine).is_none_or(|session| session.line.closing.is_some());
+        if is_closing && (request.method != "GET" || query.is_upgrade) {
+            return self.request_error(RequestError::UnknownSid, exchange);
+        }
         let current = match self.is_polling(engine) {
             true => TransportName::Polling,
             false => TransportName::WebSocket,
@@ -188,7 +195,7 @@ impl<N: Net> Shard<N> {
     /// A refusal of a new session.
     fn refuse(&mut self, key: u32, path: &str, refusal: &Refusal, reply: Reply, now: Now) -> Next {
         self.metrics.handshakes_rejected[refusal.rejection as usize].add(1);
-        self.log_refusal(key, refusal, path, now);
+        self.log_refused(key, refusal, path, now);
         self.respond(key, refusal, &Reply { keep: false, ..reply }, now);
         Next::End
     }
@@ -217,6 +224,7 @@ impl<N: Net> Shard<N> {
             0 => ENGINES,
             connections => connections,
         };
+        let most = most.div_ceil(self.settings.shards);
         if conn.is_surplus || self.engines.len() >= most {
             return Err(Refusal::full("the server is full: try again later"));
         }
