@@ -15,7 +15,7 @@ const LIMIT: Duration = Duration::from_secs(300);
 
 /// What a machine must have.
 const NEEDED: &str = "the interoperability tests run the real Socket.IO clients: install Node.js 18 or later with npm \
-                      (Debian: nodejs, npm) and Python 3.9 or later with venv (Debian: python3, python3-venv)";
+                      (Debian: nodejs, npm) and Python 3.10 or later with venv (Debian: python3, python3-venv)";
 
 /// The sources of the scripts.
 pub fn scripts() -> PathBuf {
