@@ -268,11 +268,13 @@ impl Router {
         let room = self.rooms.find(name.hash(), name.as_str()).and_then(|key| self.rooms.get(key));
         if saved.policy == Policy::Latest {
             let newest = room.map_or(&[][..], |room| room.latest.events());
-            return Some(found.add(newest.iter().filter(|event| query.conflated || event.sequence > after)));
+            // If it has seen nothing since it joined, the newest events of then may have been lost on the way, too.
+            let needs_all = query.conflated || query.after <= saved.since;
+            return Some(found.add(newest.iter().filter(|event| needs_all || event.sequence > after)));
         }
         let history = &room?.kept.as_ref()?.history;
-        // What was withheld from it may be older than the last it had.
-        if query.conflated && !found.add(history.latest_after(saved.since)?) {
+        // What was withheld from it may be older than the last it had; only rooms of event types have such events.
+        if query.conflated && !name.is_public() && !found.add(history.latest_after(saved.since)?) {
             return Some(false);
         }
         Some(found.add(history.after(after)?))

@@ -119,12 +119,8 @@ impl<N: Net> Shard<N> {
         if self.clients.get_if(id.slot, id.generation).is_none() {
             return;
         }
-        let restoring = self.end_restoring(id.slot);
-        let Some(Restoring { saved: Some(saved), rooms, .. }) = restoring else {
-            return self.begin_anew(id.slot, sequence, now);
-        };
-        let Some(events) = events else {
-            self.leave_held(&rooms);
+        let Some(events) = events else { return self.begin_anew(id.slot, sequence, now) };
+        let Some(Restoring { saved: Some(saved), rooms, after }) = self.end_restoring(id.slot) else {
             return self.begin_anew(id.slot, sequence, now);
         };
         self.metrics.recovered.add(1);
@@ -136,8 +132,8 @@ impl<N: Net> Shard<N> {
                 recovery.born = saved.since;
             }
         }
-        self.add_member(EVERYONE, id.slot);
         self.keep_users_own(id.slot);
+        // What it is given now it may never get: it is as old a member as it was, also of the room of everyone.
         for room in std::iter::once(EVERYONE).chain(rooms) {
             self.add_member(room, id.slot);
             let name = self.rooms.get(room).map(|room| room.name.clone());
@@ -150,24 +146,35 @@ impl<N: Net> Shard<N> {
                 recovery.since.push((room, since));
             }
         }
+        let after = after.unwrap_or(saved.since);
         self.announce(id.slot);
-        self.confirm_connect(id.slot);
+        self.confirm_connect(id.slot, now);
         self.input(id.slot, Input::Opened { offset: None }, now);
         let Some(wire) = self.clients.get(id.slot).map(|client| client.wire) else { return };
         let before = self.fanout.memory.bytes.len();
         self.push_frames(id.slot, |out| {
             for event in &events {
+                // What was kept back once is older than the client's offset, and must not take it back.
+                let is_newer = event.sequence > after;
+                let wire = if is_newer { wire } else { wire.without_offset() };
                 wire::write_event(out, wire, event);
             }
         });
         let length = self.fanout.memory.bytes.len() - before;
         self.metrics.deliveries[wire.index()].add(events.len() as u64);
         self.metrics.delivered_bytes[wire.index()].add(length as u64);
+        if saved.conflated
+            && let Some(key) = self.clients.get(id.slot).map(|client| client.line_key(id.slot))
+            && let Some(line) = key.find(&mut self.clients, &mut self.engines)
+        {
+            // Should it be lost before it has them, it needs them again.
+            line.has_conflated = true;
+        }
     }
 
     /// A new session for a client that asked for recovery: its offset counts from here.
     fn begin_anew(&mut self, slot: u32, sequence: u64, now: Now) {
-        self.end_restoring(slot);
+        self.leave_restored(slot);
         if let Some(client) = self.clients.get_mut(slot) {
             client.is_personal = true;
             if let Some(recovery) = &mut client.recovery {
@@ -177,7 +184,7 @@ impl<N: Net> Shard<N> {
         self.add_member(EVERYONE, slot);
         self.keep_users_own(slot);
         self.announce(slot);
-        self.confirm_connect(slot);
+        self.confirm_connect(slot, now);
         self.input(slot, Input::Opened { offset: Some(sequence) }, now);
     }
 
@@ -209,11 +216,13 @@ impl<N: Net> Shard<N> {
         Some(restoring)
     }
 
-    /// Leaves rooms that were held for a client, if nobody else is in them.
-    fn leave_held(&mut self, rooms: &[u32]) {
-        for room in rooms {
+    /// The same for a client that is not restored: nobody may be left in those rooms.
+    fn leave_restored(&mut self, slot: u32) -> Option<Restoring> {
+        let restoring = self.end_restoring(slot)?;
+        for room in &restoring.rooms {
             self.rooms.leave_if_empty(self.id, *room, &mut self.outgoing);
         }
+        Some(restoring)
     }
 
     /// The router is to keep the history of what is published to the client's user.
@@ -228,8 +237,7 @@ impl<N: Net> Shard<N> {
 
     /// What a client that is about to leave everything leaves to itself, if it may come back.
     pub(super) fn leave_behind(&mut self, slot: u32, reason: &CloseReason) -> Option<Box<Saved>> {
-        if let Some(restoring) = self.end_restoring(slot) {
-            self.leave_held(&restoring.rooms);
+        if let Some(restoring) = self.leave_restored(slot) {
             // The router was asked to keep what is published to everybody before the client was one of them.
             if !self.rooms.get(EVERYONE).is_some_and(LocalRoom::is_kept) {
                 self.outgoing.push(ToRouter::Unkeep { shard: self.id, room: RoomName::everyone() });

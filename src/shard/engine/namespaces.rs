@@ -267,14 +267,14 @@ impl<N: Net> Shard<N> {
             self.outgoing.push(ToRouter::Restore { client: id, pid });
         } else {
             self.add_member(EVERYONE, slot);
-            self.confirm_connect(slot);
+            self.confirm_connect(slot, now);
             self.input(slot, Input::Opened { offset: None }, now);
         }
         self.arm_engine(engine, now);
     }
 
-    /// Answers CONNECT.
-    pub(in crate::shard) fn confirm_connect(&mut self, slot: u32) {
+    /// Answers CONNECT. From here on the client is told when its token is over.
+    pub(in crate::shard) fn confirm_connect(&mut self, slot: u32, now: Now) {
         let Some(client) = self.clients.get(slot) else { return };
         let Way::Engine(engine) = client.way else { return };
         let Some(namespace) = client.wire.namespace() else { return };
@@ -284,6 +284,7 @@ impl<N: Net> Shard<N> {
             out.push(b'4');
             socketio::write_connect(out, namespace, &sid, pid.as_deref());
         });
+        self.arm_engine(engine, now);
     }
 }
 

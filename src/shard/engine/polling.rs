@@ -201,6 +201,10 @@ impl<N: Net> Shard<N> {
 
     /// Takes the packets of a post. False if one cannot be read.
     fn take_payload(&mut self, engine: u32, text: &str, now: Now) -> bool {
+        if self.engines.get(engine).is_none_or(|session| session.line.closing.is_some()) {
+            // It is over, and has still to poll why.
+            return true;
+        }
         for packet in engineio::payload(text) {
             let Ok(packet) = packet else { return false };
             match packet {
