@@ -59,9 +59,12 @@ pub struct Body {
     pub bytes: Vec<u8>,
     /// Its whole length.
     pub needed: usize,
-    /// The Engine.IO session it is for.
+    /// The Engine.IO session it is for, or [`NO_ENGINE`] where that is not known yet.
     pub engine: u32,
 }
+
+/// No Engine.IO session.
+pub const NO_ENGINE: u32 = u32::MAX;
 
 /// Whose a WebSocket is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +88,8 @@ pub struct OpenPoll {
 /// How a request is answered.
 #[derive(Clone, Default)]
 pub struct Reply {
+    /// The request was HEAD: the answer has no body (RFC 9110 §9.3.2).
+    pub is_head: bool,
     /// Another request may follow on the connection.
     pub keep: bool,
     /// What `Access-Control-Allow-Origin` says.

@@ -174,6 +174,9 @@ impl Reply {
         }
         let mut response = Vec::with_capacity(256 + body.len());
         http::write_response(&mut response, status, &all, body);
+        if self.is_head {
+            response.truncate(response.len() - body.len());
+        }
         response
     }
 }

@@ -65,6 +65,9 @@ pub struct Engine {
     ping_sent: Tick,
     /// By when a namespace must be connected; 0: one has been.
     connect_by: Tick,
+    /// It is to be told on the next poll that the session is over. What was said before goes into a poll of its own: clients
+    /// carry out a close before what stands in front of it in the same answer.
+    farewell: bool,
     /// The client has left by a post, which is answered when a poll has come that it has overtaken.
     leaving: bool,
     /// When the wheel will fire for it; 0: not armed.
@@ -186,6 +189,7 @@ impl<N: Net> Shard<N> {
             alive: tick,
             ping_sent: 0,
             connect_by,
+            farewell: false,
             leaving: false,
             armed: 0,
             pings: 0,
@@ -248,6 +252,24 @@ impl<N: Net> Shard<N> {
         }
     }
 
+    /// A session that is over has been sent what was queued for it. True: it is still to be told that it is over.
+    pub(super) fn says_farewell(&mut self, slot: u32) -> bool {
+        let Some(engine) = self.engines.get_mut(slot) else { return false };
+        let is_due = std::mem::take(&mut engine.farewell);
+        if is_due {
+            self.push_end(slot);
+        }
+        is_due
+    }
+
+    /// The packet that ends a session. A poll that is still to come finds a NOOP before it, as with the reference.
+    fn push_end(&mut self, slot: u32) {
+        if self.engines.get(slot).is_some_and(|engine| engine.line.conn == NO_CONN) {
+            self.push_packet(slot, |out| out.push(b'6'));
+        }
+        self.push_packet(slot, |out| out.push(b'1'));
+    }
+
     /// Ends a session at once: its clients depart, an open poll is answered, its WebSocket is closed.
     fn end_engine(&mut self, slot: u32, reason: CloseReason, now: Now) {
         let key = LineKey::engine(slot);
@@ -296,6 +318,11 @@ impl<N: Net> Shard<N> {
         if engine.leaving {
             self.answer_leave(posting, slot, now);
         }
+        // A post that has not come whole has nobody to go to.
+        if matches!(self.conns.get(posting).map(|conn| &conn.phase), Some(Phase::Body(body)) if body.engine == slot)
+        {
+            self.linger(posting, now);
+        }
     }
 
     /// A session's last words: a DISCONNECT for those who should stay away (`spec/decisions.md` 2), and the end of the
@@ -309,8 +336,14 @@ impl<N: Net> Shard<N> {
                 self.push_packet(slot, |out| namespaces::write_disconnect(out, namespace));
             }
         }
+        let stays_away = matches!(reason, CloseReason::Disconnected { .. } | CloseReason::Abuse);
         match is_polling {
-            true => self.push_to_line(key, |out| ws::write_text(out, &[b"1"])),
+            true if stays_away => {
+                if let Some(engine) = self.engines.get_mut(slot) {
+                    engine.farewell = true;
+                }
+            }
+            true => self.push_end(slot),
             false => self.push_to_line(key, |out| ws::write_close(out, reason.code(), reason.text())),
         }
     }

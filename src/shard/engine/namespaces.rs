@@ -17,7 +17,7 @@ use crate::room::name::RoomName;
 use crate::room::publication::ClientId;
 use crate::shard::admit::{NewClient, Refusal};
 use crate::shard::engine::random_bytes;
-use crate::shard::line::Way;
+use crate::shard::line::{LineKey, Way};
 use crate::shard::recovery::Recovery;
 use crate::shard::rooms::EVERYONE;
 use crate::shard::{Net, Shard};
@@ -41,18 +41,18 @@ impl<N: Net> Shard<N> {
         let Some(session) = self.engines.get_mut(engine) else { return };
         if session.assembly.is_some() {
             let reason = CloseReason::ProtocolError("text where an attachment was to come");
-            return self.fail(engine, reason, now);
+            return self.reject(engine, reason, now);
         }
         let attachments = self.settings.limits.attachments as u32;
         match socketio::decode(text, &mut self.parser, attachments) {
             Ok(packet) if packet.attachments > 0 => {
                 if !session.namespaces.iter().any(|(name, _)| *name == packet.namespace) {
-                    return self.fail(engine, STRANGER, now);
+                    return self.reject(engine, STRANGER, now);
                 }
                 session.assembly = Some(Box::new(Assembly::begin(text, packet.attachments)));
             }
             Ok(packet) => self.socketio_packet(engine, &packet, &[], now),
-            Err(error) => self.fail(engine, CloseReason::ProtocolError(error.text()), now),
+            Err(error) => self.reject(engine, CloseReason::ProtocolError(error.text()), now),
         }
     }
 
@@ -60,7 +60,7 @@ impl<N: Net> Shard<N> {
     pub(super) fn socketio_binary(&mut self, engine: u32, bytes: &[u8], now: Now) {
         let Some(session) = self.engines.get_mut(engine) else { return };
         let Some(assembly) = &mut session.assembly else {
-            return self.fail(engine, CloseReason::ProtocolError("an attachment without a packet"), now);
+            return self.reject(engine, CloseReason::ProtocolError("an attachment without a packet"), now);
         };
         if !assembly.add(bytes) {
             return;
@@ -68,8 +68,13 @@ impl<N: Net> Shard<N> {
         let Some(assembly) = session.assembly.take() else { return };
         match assembly.packet(&mut self.parser) {
             Ok(packet) => self.socketio_packet(engine, &packet, assembly.attachments(), now),
-            Err(error) => self.fail(engine, CloseReason::ProtocolError(error.text()), now),
+            Err(error) => self.reject(engine, CloseReason::ProtocolError(error.text()), now),
         }
+    }
+
+    /// A packet that is none of Socket.IO's closes the connection as if the server had wished so; what was queued goes out.
+    fn reject(&mut self, engine: u32, reason: CloseReason, now: Now) {
+        self.close_line(LineKey::engine(engine), reason, now);
     }
 
     fn socketio_packet(&mut self, engine: u32, packet: &Packet<'_>, attachments: &[Box<[u8]>], now: Now) {
@@ -79,7 +84,7 @@ impl<N: Net> Shard<N> {
         let Some(session) = self.engines.get(engine) else { return };
         let client = session.namespaces.iter().find(|(name, _)| *name == packet.namespace);
         let Some((_, client)) = client.copied().filter(|(_, client)| self.is_connected(*client)) else {
-            return self.fail(engine, STRANGER, now);
+            return self.reject(engine, STRANGER, now);
         };
         match packet.kind {
             Kind::Disconnect => {
@@ -98,7 +103,7 @@ impl<N: Net> Shard<N> {
                 self.allow_control(engine, now);
             }
             Kind::ConnectError | Kind::Connect => {
-                self.fail(engine, CloseReason::ProtocolError("errors are the server's to give"), now);
+                self.reject(engine, CloseReason::ProtocolError("errors are the server's to give"), now);
             }
         }
     }
@@ -133,14 +138,22 @@ impl<N: Net> Shard<N> {
             return;
         }
         if name.len() > NAME_BYTES {
-            return self.fail(engine, CloseReason::ProtocolError("the name of a namespace is too long"), now);
+            return self.reject(
+                engine,
+                CloseReason::ProtocolError("the name of a namespace is too long"),
+                now,
+            );
         }
         let Some(namespace) = self.namespace(name) else {
             return self.refuse_connect(engine, name, "Invalid namespace", None);
         };
         let Some(session) = self.engines.get(engine) else { return };
         if session.namespaces.iter().any(|(known, _)| *known == namespace) {
-            return self.fail(engine, CloseReason::ProtocolError("the namespace is connected already"), now);
+            return self.reject(
+                engine,
+                CloseReason::ProtocolError("the namespace is connected already"),
+                now,
+            );
         }
         let wants = auth.and_then(|auth| auth.get("recover")).and_then(Raw::as_bool).unwrap_or(false);
         let settings = &self.settings.socketio;
