@@ -186,7 +186,7 @@ impl Visitor {
             (_, _) if session.is_broken => {}
             (Purpose::Handshake, 503) if is_ending => session.is_over = true,
             (Purpose::Handshake, 200) => {
-                session.open(&response.body, world);
+                session.open(&response.body, response.stamp, world);
                 session.way = Way::Polling;
                 world.seen.sessions += 1;
             }
