@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::fmt;
 use std::rc::Rc;
 
 use crate::net::{Link, Stamp};
@@ -172,5 +173,14 @@ impl Pipe {
         );
         let payload = self.inbox.get(start..start + length)?.to_vec();
         Some((first, payload, start + length))
+    }
+}
+
+impl fmt::Debug for Pipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let link = self.link.borrow();
+        let (out, there, back) = (self.on_the_way.len(), link.to_server.len(), link.to_client.len());
+        write!(f, "{out} bytes on the way, {there} at the server, {back} at the client")?;
+        write!(f, ", ended {} and {}", link.client_ended, link.server_ended)
     }
 }

@@ -83,8 +83,10 @@ impl<N: Net> Shard<N> {
                     return false;
                 }
                 let Some(session) = self.engines.get_mut(engine) else { return false };
-                if let Link::Polling { is_probed, .. } = &mut session.link {
-                    *is_probed = true;
+                match &mut session.link {
+                    Link::Polling { probe, is_probed, .. } if *probe == key => *is_probed = true,
+                    // The answer found no socket any more: polls go on.
+                    _ => return false,
                 }
                 // A poll that waits for something is ended, so that the client can stop polling.
                 if session.line.backlog.is_none() && session.line.queue.is_empty() {

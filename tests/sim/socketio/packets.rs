@@ -16,7 +16,7 @@ impl Visitor {
         }
         match text.split_at_checked(1) {
             Some(("0", _)) if session.sid.is_empty() => {
-                session.open(text, world);
+                session.open(text, stamp, world);
                 session.way = Way::WebSocket;
                 world.seen.sessions += 1;
             }

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 
+use crate::net::Stamp;
 use crate::random::Random;
 use crate::socketio::conn::{Conn, Purpose};
 use crate::world::World;
@@ -93,13 +94,13 @@ impl Session {
     }
 
     /// Takes the packet that opens the session.
-    pub fn open(&mut self, packet: &str, world: &World) {
+    pub fn open(&mut self, packet: &str, stamp: Stamp, world: &World) {
         let open: Value = serde_json::from_str(packet.strip_prefix('0').expect("an open packet")).unwrap();
         self.sid = open["sid"].as_str().expect("a sid").to_owned();
         let bytes = URL_SAFE_NO_PAD.decode(&self.sid).expect("base64url");
         self.owner = usize::from(bytes[0]);
         assert!(self.owner < world.shards.len(), "the session belongs to a shard");
-        self.polled = world.now().mono;
+        self.polled = stamp.mono;
     }
 
     pub fn count(&self, purpose: Purpose) -> usize {
