@@ -22,6 +22,7 @@ mod market;
 mod operations;
 mod overload;
 mod races;
+mod recovery;
 mod rooms;
 mod socketio;
 mod tls;
