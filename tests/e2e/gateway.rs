@@ -198,7 +198,8 @@ fn a_user_who_is_sent_away_gets_a_disconnect_packet() {
             assert_eq!(socket.closed(), ["41"]);
         }
         bob.expect_nothing();
-        drop((sockets, bob));
+        bob.send("1");
+        drop(sockets);
         broker.wait_for_zero();
     });
 }
@@ -224,11 +225,12 @@ fn who_should_come_back_gets_no_disconnect_packet() {
         ada.request("authenticate", json!({ "token": token("ada-0001") }));
         ada.expect_nothing();
         let mut bob = Socket::market(broker.public, Transport::WebSocket, "bob-0001");
+        ada.polling().begin_poll();
+        // When this is answered, the poll is open.
+        ada.send("3");
         broker.signal(Signal::TERM);
         assert_eq!(bob.closed(), Vec::<String>::new());
-        ada.polling().begin_poll();
-        let last = ada.polling().poll().text();
-        assert_eq!(last, "1");
+        assert_eq!(ada.polling().poll().text(), "1");
         drop((ada, bob));
         assert_eq!(broker.wait().code(), Some(0));
     });
