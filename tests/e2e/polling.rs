@@ -6,9 +6,10 @@ use std::thread;
 use serde_json::{Value, json};
 
 use crate::support::http::{self, Connection, Response};
-use crate::support::polling::Polling;
+use crate::support::polling::{Polling, shard_of};
 use crate::support::raw::Random;
 use crate::support::socketio::{Socket, Transport, each_transport};
+use crate::support::tls::Authority;
 use crate::support::token::token;
 use crate::support::{Broker, Publisher, each_shard_count, eventually};
 
@@ -126,6 +127,44 @@ fn one_connection_may_serve_sessions_of_several_shards_with_requests_in_a_row() 
     }
     drop(connection);
     drop((first, second));
+}
+
+#[test]
+fn a_connection_with_tls_serves_sessions_of_several_shards_too() {
+    let authority = Authority::new();
+    let broker = Broker::start(&[
+        "shards = 4",
+        &format!("tls.cert = {}", authority.path("server.pem")),
+        &format!("tls.key = {}", authority.path("server.key")),
+    ]);
+    let path = "/socket.io/?EIO=4&transport=polling";
+    let mut connections = Vec::new();
+    let mut sids: Vec<String> = Vec::new();
+    eventually("sessions on two shards", || {
+        let mut connection = Connection::over(authority.connect(broker.public, false).unwrap(), "localhost");
+        let text = connection.ask("GET", path, &[], b"").text();
+        let open: Value = serde_json::from_str(&text[1..]).unwrap();
+        connections.push(connection);
+        sids.push(open["sid"].as_str().unwrap().to_owned());
+        sids.iter().any(|sid| shard_of(sid) != shard_of(&sids[0])).then_some(())
+    });
+    let paths = [sids.first(), sids.last()].map(|sid| format!("{path}&sid={}", sid.unwrap()));
+    let mut connection = connections.remove(0);
+    for path in &paths {
+        let body = format!("40{}", json!({ "token": token("ada-0001") }));
+        assert_eq!(connection.ask("POST", path, &[], body.as_bytes()).text(), "ok");
+        assert_eq!(connection.ask("GET", path, &[], b"").text().split('\u{1e}').count(), 3);
+    }
+    for number in 0..10 {
+        for path in &paths {
+            let ping = format!("42[\"ping\",{{\"timestamp\":{number}}}]");
+            connection.send("POST", path, &[], ping.as_bytes());
+            connection.send("GET", path, &[], b"");
+            assert_eq!(connection.response().text(), "ok");
+            let pong = connection.response().text();
+            assert!(pong.starts_with(&format!("42[\"pong\",{{\"timestamp\":{number},")), "{pong}");
+        }
+    }
 }
 
 #[test]
@@ -413,7 +452,6 @@ fn everything_is_given_back_when_all_have_gone() {
             "sockets",
             "subscriptions",
             "outbox_bytes",
-            "users_online",
             "recoverable_sessions",
             "history_bytes",
         ] {

@@ -436,6 +436,42 @@ fn events_of_several_rooms_come_once_and_in_order_through_any_number_of_cuts() {
 }
 
 #[test]
+fn a_client_that_was_silent_for_too_long_is_recovered() {
+    let times = ["socketio.ping_interval = \"200ms\"", "socketio.ping_timeout = \"200ms\""];
+    each_way(&times, |broker, transport| {
+        let mut publisher = broker.publisher();
+        let mut ada = Socket::recoverable(broker.public, transport, "ada-0001");
+        ada.join(ROOM);
+        let memory = ada.remember();
+        broker.wait_for_metric("fanfare_connections_closed_total", &["reason=\"ping_timeout\""], 1.0);
+        wait_for_loss(broker);
+        publish(&mut publisher, ROOM, 1);
+        let mut again = memory.recover(broker.public, transport);
+        assert_eq!(numbers(&mut again, 1), [1]);
+        again.expect_nothing();
+    });
+}
+
+#[test]
+fn a_slow_consumer_begins_anew() {
+    each_way(&["limits.outbox = 65536"], |broker, _| {
+        let mut publisher = broker.publisher();
+        let mut slow = Socket::recoverable(broker.public, Transport::Polling, "slow-0001");
+        slow.join(ROOM);
+        let text = "x".repeat(1_000);
+        let mut count = 0;
+        while broker.metric("fanfare_slow_consumers_total", &[]) == 0.0 {
+            let data = json!({ "number": count, "text": text });
+            publisher.publish(json!({ "room": ROOM, "event": "numbered", "data": data }));
+            count += 1;
+        }
+        assert!(slow.closed().is_empty());
+        // At most half an outbox is given to who comes back, and it has missed a whole one.
+        slow.remember().begin_anew(broker.public, Transport::Polling);
+    });
+}
+
+#[test]
 fn after_its_time_a_session_is_gone() {
     each_way(&["socketio.recovery = \"1s\""], |broker, transport| {
         let mut ada = Socket::recoverable(broker.public, transport, "ada-0001");
