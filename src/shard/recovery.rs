@@ -69,8 +69,13 @@ impl<N: Net> Shard<N> {
         };
         let after = client.recovery.as_ref().and_then(|recovery| recovery.restoring.as_ref()?.after);
         let is_ahead = after.is_some_and(|after| after > sequence);
-        let Some(mut saved) = saved.filter(|saved| is_its(saved) && !is_ahead) else {
-            return self.begin_anew(id.slot, sequence, now);
+        let mut saved = match saved {
+            Some(saved) if is_its(&saved) && !is_ahead => saved,
+            other => {
+                // Somebody else's is not lost to its owner.
+                self.outgoing.extend(other.filter(|saved| !is_its(saved)).map(ToRouter::Save));
+                return self.begin_anew(id.slot, sequence, now);
+            }
         };
         let session = &client.session;
         let patterns = &self.settings.app.patterns;

@@ -7,6 +7,7 @@ use serde_json::Value;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::DEADLINE;
+use super::ingest::Stream;
 
 /// An answer.
 #[derive(Debug)]
@@ -125,7 +126,7 @@ pub fn read_response(stream: &mut impl Read) -> (Response, Vec<u8>) {
 
 /// A connection for several requests.
 pub struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     host: String,
     /// What came behind the last answer.
     rest: Vec<u8>,
@@ -133,12 +134,12 @@ pub struct Connection {
 
 impl Connection {
     pub fn open(address: SocketAddr) -> Connection {
-        Connection::over(connect(address))
+        Connection::over(connect(address), &address.to_string())
     }
 
-    pub fn over(stream: TcpStream) -> Connection {
-        let host = stream.peer_addr().unwrap().to_string();
-        Connection { stream, host, rest: Vec::new() }
+    /// Over any stream.
+    pub fn over(stream: impl Stream + 'static, host: &str) -> Connection {
+        Connection { stream: Box::new(stream), host: host.to_owned(), rest: Vec::new() }
     }
 
     /// Sends a request; its answer is not waited for.
@@ -158,7 +159,7 @@ impl Connection {
     pub fn response(&mut self) -> Response {
         let rest = std::mem::take(&mut self.rest);
         let mut before = rest.as_slice();
-        let (response, behind) = read_response(&mut Read::chain(&mut before, &self.stream));
+        let (response, behind) = read_response(&mut Read::chain(&mut before, &mut self.stream));
         self.rest = [&behind, before].concat();
         response
     }

@@ -65,8 +65,7 @@ impl Polling {
 
     /// The shard that has the session: the first byte of its id.
     pub fn shard(&self) -> u8 {
-        use base64::Engine as _;
-        base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(self.sid()).unwrap()[0]
+        shard_of(self.sid())
     }
 
     /// Sends a poll, if none is open.
@@ -154,4 +153,10 @@ impl Polling {
     pub fn take_packets(&mut self) -> VecDeque<String> {
         std::mem::take(&mut self.waiting)
     }
+}
+
+/// The shard that has the session of that id.
+pub fn shard_of(sid: &str) -> u8 {
+    use base64::Engine as _;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(sid).unwrap()[0]
 }

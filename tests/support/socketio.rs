@@ -23,7 +23,7 @@ pub enum Transport {
 }
 
 /// Runs a test on both transports.
-pub fn each_transport(test: impl Fn(Transport)) {
+pub fn each_transport(mut test: impl FnMut(Transport)) {
     for transport in [Transport::WebSocket, Transport::Polling] {
         eprintln!("over {transport:?}");
         test(transport);

@@ -96,9 +96,11 @@ impl<N: Net> Shard<N> {
         let Some(protocol) = self.engine_protocol(request.path) else { return Next::End };
         let is_surplus = self.conns.get(key).is_none_or(|conn| conn.is_surplus);
         let keep = request.keep_alive() && self.drain.is_none() && !is_surplus;
-        let reply = Reply { is_head: request.method == "HEAD", keep, cors: self.cors(request) };
+        let is_allowed = self.origin_allowed(key, request);
+        let cors = if is_allowed { self.cors(request) } else { Cors::Silent };
+        let reply = Reply { is_head: request.method == "HEAD", keep, cors };
         let exchange = Exchange { key, reply, length, behind, now };
-        if !self.origin_allowed(key, request) {
+        if !is_allowed {
             self.metrics.handshakes_rejected[Rejection::Origin as usize].add(1);
             return self.request_error(RequestError::Forbidden, exchange);
         }
@@ -203,14 +205,13 @@ impl<N: Net> Shard<N> {
         upgrade::origin_allowed(request, host, &self.settings.allowed_origins)
     }
 
-    /// What the browser is told of the page's origin.
+    /// What the browser is told of the page's origin, which is allowed.
     fn cors(&self, request: &Request<'_>) -> Cors {
         let allowed = &self.settings.allowed_origins;
         match request.header("origin") {
             None => Cors::Silent,
             Some(_) if allowed.is_empty() => Cors::Silent,
             Some(_) if allowed.iter().any(|origin| origin == "*") => Cors::Any,
-            // One that is not allowed is refused before this is said.
             Some(origin) => Cors::Origin(origin.into()),
         }
     }
