@@ -59,6 +59,8 @@ impl ClientCheck<'_> {
             self.index
         );
         if !self.client.leaving && self.client.end.is_none() {
+            let acks = &self.client.acks;
+            assert!(acks.is_empty(), "client {}: {acks:?} are not acknowledged", self.index);
             assert!(
                 done + refused >= requests,
                 "client {}: {requests} requests, only {done} done and {refused} refused",

@@ -23,7 +23,7 @@ pub struct Seen {
     pub recovered: usize,
     /// Lost clients that had to begin anew.
     pub anew: usize,
-    /// Events that had been missed.
+    /// Requests that were acknowledged.
     pub acknowledged: usize,
     /// Sessions that the client broke.
     pub faults: usize,

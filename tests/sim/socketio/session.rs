@@ -62,6 +62,9 @@ pub struct Session {
     pub lazy: usize,
     /// When a poll was last answered, monotonic ns.
     pub polled: u64,
+    /// When a ping was last answered, or the session opened; and whether an answer is on its way.
+    pub ponged: u64,
+    pub is_ponging: bool,
     pub next_ack: u64,
     /// Answers to CONNECTs to a namespace that does not exist.
     pub refusals: usize,
@@ -87,6 +90,8 @@ impl Session {
             is_mute: false,
             lazy: 0,
             polled: now,
+            ponged: now,
+            is_ponging: false,
             next_ack: 0,
             refusals: 0,
             recovers,
@@ -100,7 +105,12 @@ impl Session {
         let bytes = URL_SAFE_NO_PAD.decode(&self.sid).expect("base64url");
         self.owner = usize::from(bytes[0]);
         assert!(self.owner < world.shards.len(), "the session belongs to a shard");
-        self.polled = stamp.mono;
+        (self.polled, self.ponged) = (stamp.mono, stamp.mono);
+    }
+
+    /// Whether the server may have forgotten it by then, as it has been over for long, or it had to be given up.
+    pub fn may_be_forgotten(&self, mono: u64) -> bool {
+        mono > self.polled + 4_900_000_000 || mono > self.ponged + 44_900_000_000
     }
 
     pub fn count(&self, purpose: Purpose) -> usize {
@@ -175,6 +185,7 @@ impl Session {
                 if !self.packets.is_empty() && self.count(Purpose::Post) == 0 {
                     let most = world.random.between(1, 5).min(self.packets.len());
                     let packets: Vec<String> = self.packets.drain(..most).collect();
+                    self.is_ponging = packets.iter().any(|packet| packet == "3");
                     self.request(Purpose::Post, Some(&packets.join("\x1e")), world);
                 }
                 if self.lazy == 0 && self.count(Purpose::Poll) == 0 {

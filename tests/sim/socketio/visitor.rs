@@ -196,12 +196,16 @@ impl Visitor {
                     self.packet(session, packet, response.stamp, world);
                 }
             }
-            (Purpose::Post, 200) => assert_eq!(response.body, "ok"),
+            (Purpose::Post, 200) => {
+                assert_eq!(response.body, "ok");
+                if std::mem::take(&mut session.is_ponging) {
+                    session.ponged = response.stamp.mono;
+                }
+            }
             (Purpose::Poll | Purpose::Post, 400) => {
                 assert!(response.body.contains(r#""code":1"#), "{}", response.body);
-                // It has been over for so long that the server has forgotten it; or a poll has been told so, and the answer
-                // is on its way.
-                let is_forgotten = world.now().mono > session.polled + 4_900_000_000;
+                // It has been over for long; or a poll has been told so, and the answer is on its way.
+                let is_forgotten = session.may_be_forgotten(world.now().mono);
                 let is_told = session.is_over || session.has_left || purpose == Purpose::Post;
                 assert!(
                     is_forgotten || is_told || is_ending,
