@@ -137,8 +137,10 @@ impl Visitor {
             conn.pipe.send(usize::MAX);
             conn.pipe.read(usize::MAX);
             let Some(response) = conn.response() else { return !conn.pipe.is_at_end() };
-            assert_eq!(response.status, 400, "a session that is over was found: {}", response.body);
-            assert!(response.body.contains(r#""code":1"#), "{}", response.body);
+            // One that the server has closed may be told so by the next poll; what is posted to it is passed over.
+            let is_told = response.status == 200 && ["1", "6\u{1e}1", "ok"].contains(&&*response.body);
+            let is_unknown = response.status == 400 && response.body.contains(r#""code":1"#);
+            assert!(is_told || is_unknown, "a session that is over was found: {}", response.body);
             world.seen.unknown += 1;
             conn.pipe.vanish(false);
             false
