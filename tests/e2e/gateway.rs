@@ -191,6 +191,8 @@ fn a_user_who_is_sent_away_gets_a_disconnect_packet() {
             .map(|transport| Socket::market(broker.public, transport, "ada-0001"))
             .into();
         sockets[2].upgrade(broker.public);
+        // Answered over the WebSocket: it has taken over.
+        sockets[2].expect_nothing();
         let mut bob = Socket::market(broker.public, Transport::Polling, "bob-0001");
         let line = json!({ "op": "disconnect", "user": "ada-0001", "code": 4001, "reason": "enough" });
         assert_eq!(broker.publisher().ask(line), json!({ "ok": true, "connections": 3 }));
