@@ -73,6 +73,7 @@ impl ClientCheck<'_> {
     pub fn order(&self, seen: &mut Seen) {
         let mut once = HashSet::new();
         let mut last_of_target: HashMap<String, usize> = HashMap::new();
+        // Twice the position, and one more unless the same may come once again.
         let mut last_of_key: HashMap<(String, String), usize> = HashMap::new();
         for (at, (item, _)) in self.client.told.iter().enumerate() {
             match item {
@@ -98,8 +99,8 @@ impl ClientCheck<'_> {
                         false => format!("{target} {:?}", event.event_type),
                     };
                     if event.is_latest {
-                        let last = last_of_key.insert((order, event.key.clone()), position + 1);
-                        assert!(last <= Some(position), "{}: after a newer one of its key", context());
+                        let last = last_of_key.insert((order, event.key.clone()), 2 * position + 1);
+                        assert!(last < Some(2 * position + 1), "{}: after a newer one of its key", context());
                     } else {
                         let last = last_of_target.insert(order, position);
                         assert!(last < Some(position), "{}: after a later one", context());
@@ -119,7 +120,7 @@ impl ClientCheck<'_> {
                 Item::Recovered { .. } => {
                     // It is sent the newest events, which it may know; but none that is older than what it knows.
                     once.retain(|number| !self.event(*number).1.is_latest);
-                    last_of_key.values_mut().for_each(|last| *last -= 1);
+                    last_of_key.values_mut().for_each(|last| *last &= !1);
                 }
                 Item::Left(_) => seen.left += 1,
                 Item::Refused(_) => seen.refused += 1,
