@@ -67,6 +67,7 @@ pub mod broker;
 pub mod cli;
 pub mod close;
 pub mod config;
+pub mod filter;
 pub mod hash;
 pub mod limits;
 pub mod mailbox;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const RANKS: [&[&str]; 10] = [
     &["limits", "close", "time", "audience", "hash"],
     &["settings"],
-    &["proto", "room", "auth", "metrics", "config", "transport", "users"],
+    &["proto", "room", "auth", "metrics", "config", "transport", "users", "filter", "record"],
     &["app", "mailbox"],
     &["router", "accept", "admin", "store"],
     &["shard"],
@@ -31,6 +31,7 @@ const HOMES: [(&str, &[&str]); 15] = [
     ("hdrhistogram", &["metrics"]),
     ("crossbeam_channel", &["broker", "run", "shard", "router"]),
     ("papaya", &["users"]),
+    ("rustrict", &["filter"]),
     ("parking_lot", &["admin", "broker"]),
     ("signal_hook", &["cli"]),
     ("clap", &["cli", "main"]),
