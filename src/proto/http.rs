@@ -10,6 +10,9 @@ use httparse::{EMPTY_HEADER, Header, Status};
 /// Most header fields of one request. Browsers send about twenty, a chain of proxies adds a dozen.
 pub const MAX_HEADERS: usize = 64;
 
+/// Framing that a body in chunks may have besides as many bytes as it may have itself.
+const FRAMING_BYTES: usize = 4 * 1024;
+
 /// Why a head cannot be served. The connection cannot go on: nobody knows where the next request would begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadError {
@@ -189,6 +192,14 @@ impl<'a> Request<'a> {
         Ok(length)
     }
 
+    /// Whether the body comes in chunks, and in no other coding besides (RFC 9112 §6.1).
+    pub fn is_chunked(&self) -> bool {
+        let mut codings = self.list("transfer-encoding");
+        let is_chunked = codings.next().is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"));
+        // Both lengths at once are how requests are smuggled.
+        is_chunked && codings.next().is_none() && self.headers_raw("content-length").next().is_none()
+    }
+
     /// Whether another request may follow on the same connection. HTTP/1.0 clients get one answer each.
     pub fn keep_alive(&self) -> bool {
         self.minor_version >= 1 && !self.lists("connection", "close")
@@ -205,6 +216,58 @@ impl<'a> Request<'a> {
             .iter()
             .filter(move |header| header.name.eq_ignore_ascii_case(name))
             .map(|header| header.value)
+    }
+}
+
+/// A body in chunks (RFC 9112 §7.1), read.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Chunked {
+    /// More is to come.
+    Partial,
+    /// All of it, and how many bytes it took with its framing.
+    Whole(Vec<u8>, usize),
+    /// It is more than it may be.
+    TooLarge,
+    /// It is no such body.
+    Malformed,
+}
+
+/// Reads a body in chunks from the front of `bytes`, at most `most` bytes of it. Extensions of chunks and fields behind the
+/// last one are passed over; the framing may be as long as the body may.
+pub fn read_chunked(bytes: &[u8], most: usize) -> Chunked {
+    let (mut body, mut at) = (Vec::new(), 0);
+    let partial = match bytes.len() > 2 * most + FRAMING_BYTES {
+        true => Chunked::TooLarge,
+        false => Chunked::Partial,
+    };
+    loop {
+        let (start, length) = match httparse::parse_chunk_size(&bytes[at..]) {
+            Ok(Status::Complete(head)) => head,
+            Ok(Status::Partial) => return partial,
+            Err(_) => return Chunked::Malformed,
+        };
+        at += start;
+        let Ok(length) = usize::try_from(length) else { return Chunked::TooLarge };
+        if length > most - body.len() {
+            return Chunked::TooLarge;
+        }
+        if length == 0 {
+            // Fields, then an empty line.
+            let mut rest = &bytes[at..];
+            loop {
+                let Some(end) = memchr::memmem::find(rest, b"\r\n") else { return partial };
+                rest = &rest[end + 2..];
+                if end == 0 {
+                    return Chunked::Whole(body, bytes.len() - rest.len());
+                }
+            }
+        }
+        let Some(chunk) = bytes.get(at..at + length + 2) else { return partial };
+        if !chunk.ends_with(b"\r\n") {
+            return Chunked::Malformed;
+        }
+        body.extend_from_slice(&chunk[..length]);
+        at += length + 2;
     }
 }
 
@@ -345,6 +408,21 @@ mod tests {
             response(304, &[("Location", "/a\r\nSet-Cookie: b")], b""),
             "HTTP/1.1 304 Not Modified\r\nLocation: /a  Set-Cookie: b\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn a_body_in_chunks_is_put_together() {
+        let text = b"4\r\nab\r\n\r\n3;name=value\r\ncde\r\n0\r\nField: x\r\n\r\nGET /";
+        let whole = text.len() - b"GET /".len();
+        assert_eq!(read_chunked(text, 10), Chunked::Whole(b"ab\r\ncde".to_vec(), whole));
+        for end in 0..whole {
+            assert_eq!(read_chunked(&text[..end], 10), Chunked::Partial, "{end}");
+        }
+        assert_eq!(read_chunked(text, 6), Chunked::TooLarge);
+        for wrong in ["x\r\n", "2\r\nabc\r\n", "-1\r\n"] {
+            assert_eq!(read_chunked(wrong.as_bytes(), 10), Chunked::Malformed, "{wrong}");
+        }
+        assert_eq!(read_chunked(b"ffffffffffffffff\r\n", 10), Chunked::TooLarge);
     }
 
     #[test]

@@ -190,6 +190,7 @@ fn split_attachments(text: &str, max_attachments: u32) -> Result<(u32, &str), Ma
     let (digits, rest) = split_digits(text);
     let rest = rest.strip_prefix('-').filter(|_| !digits.is_empty()).ok_or(Malformed::Attachments)?;
     match digits.parse() {
+        Ok(0) => Err(Malformed::Attachments),
         Ok(count) if count <= max_attachments => Ok((count, rest)),
         _ => Err(Malformed::TooManyAttachments),
     }

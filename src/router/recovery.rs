@@ -159,27 +159,34 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    /// Adds those events that are for the client. Returns whether it can still be all within the bound: so much is
-    /// said before all is gathered, because there may be very much.
+    /// Adds events. Returns whether it can still be all within the bound: so much is said before all is gathered, because
+    /// there may be very much.
     fn add<'e>(&mut self, events: impl Iterator<Item = &'e Arc<Publication>>) -> bool {
         for event in events {
-            let is_its =
-                event.app.is_none_or(|app| app == self.query.app) && event.except != Some(self.query.author);
-            if is_its {
-                self.bytes += if event.policy == Policy::Every { event.size() } else { 0 };
+            // One that is not for the client may still have replaced one that is.
+            if event.policy == Policy::Latest {
+                self.events.push(Arc::clone(event));
+            } else if self.is_its(event) {
+                self.bytes += event.size();
                 self.events.push(Arc::clone(event));
             }
         }
         self.bytes <= self.query.max_bytes.saturating_mul(2)
     }
 
-    /// Each event once, and of events that replace each other the newest, by sequence number.
+    /// Whether an event is for the client.
+    fn is_its(&self, event: &Publication) -> bool {
+        event.app.is_none_or(|app| app == self.query.app) && event.except != Some(self.query.author)
+    }
+
+    /// Each event for the client once, and of events that replace each other the newest, by sequence number.
     fn finish(mut self) -> Option<Vec<Arc<Publication>>> {
         self.events.sort_unstable_by_key(|event| event.sequence);
         self.events.dedup_by_key(|event| event.sequence);
         let mut newest: HashTable<Arc<Publication>> = HashTable::new();
+        let all = std::mem::take(&mut self.events).into_iter().rev();
         let mut events: Vec<_> =
-            self.events.into_iter().rev().filter(|event| is_newest(&mut newest, event)).collect();
+            all.filter(|event| is_newest(&mut newest, event) && self.is_its(event)).collect();
         events.reverse();
         let bytes: usize = events.iter().map(|event| event.size()).sum();
         (bytes <= self.query.max_bytes).then_some(events)
@@ -268,11 +275,13 @@ impl Router {
         let room = self.rooms.find(name.hash(), name.as_str()).and_then(|key| self.rooms.get(key));
         if saved.policy == Policy::Latest {
             let newest = room.map_or(&[][..], |room| room.latest.events());
-            return Some(found.add(newest.iter().filter(|event| query.conflated || event.sequence > after)));
+            // If it has seen nothing since it joined, the newest events of then may have been lost on the way, too.
+            let needs_all = query.conflated || query.after <= saved.since;
+            return Some(found.add(newest.iter().filter(|event| needs_all || event.sequence > after)));
         }
         let history = &room?.kept.as_ref()?.history;
-        // What was withheld from it may be older than the last it had.
-        if query.conflated && !found.add(history.latest_after(saved.since)?) {
+        // What was withheld from it may be older than the last it had; only rooms of event types have such events.
+        if query.conflated && !name.is_public() && !found.add(history.latest_after(saved.since)?) {
             return Some(false);
         }
         Some(found.add(history.after(after)?))

@@ -230,7 +230,12 @@ impl<N: Net> Shard<N> {
         let Some(local) = self.rooms.get_mut(room) else { return };
         if is_kept {
             local.unkeep(self.id, &mut self.outgoing);
+            if !local.is_kept() {
+                let name = local.name.clone();
+                self.keep_for_user(&name);
+            }
         }
+        let Some(local) = self.rooms.get_mut(room) else { return };
         if local.name.is_public() {
             self.metrics.subscriptions.sub(1);
         }

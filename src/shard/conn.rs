@@ -14,7 +14,7 @@ pub struct Conn<S: Stream> {
     pub phase: Phase,
     /// The other end.
     pub peer: IpAddr,
-    /// When the phase began; on a WebSocket, when something was last received.
+    /// When the request under way, or the phase, began; on a native WebSocket, when something was last received.
     pub received: Tick,
     /// When the wheel will fire for it; 0: not armed.
     pub armed: Tick,
@@ -59,9 +59,12 @@ pub struct Body {
     pub bytes: Vec<u8>,
     /// Its whole length.
     pub needed: usize,
-    /// The Engine.IO session it is for.
+    /// The Engine.IO session it is for, or [`NO_ENGINE`] where that is not known yet.
     pub engine: u32,
 }
+
+/// No Engine.IO session.
+pub const NO_ENGINE: u32 = u32::MAX;
 
 /// Whose a WebSocket is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +88,8 @@ pub struct OpenPoll {
 /// How a request is answered.
 #[derive(Clone, Default)]
 pub struct Reply {
+    /// The request was HEAD: the answer has no body (RFC 9110 §9.3.2).
+    pub is_head: bool,
     /// Another request may follow on the connection.
     pub keep: bool,
     /// What `Access-Control-Allow-Origin` says.

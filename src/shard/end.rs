@@ -7,7 +7,7 @@ use crate::app::Input;
 use crate::close::CloseReason;
 use crate::mailbox::ToRouter;
 use crate::proto::ws;
-use crate::shard::conn::{Owner, Phase};
+use crate::shard::conn::{NO_ENGINE, Owner, Phase};
 use crate::shard::engine::Engine;
 use crate::shard::line::{LineKey, Place};
 use crate::shard::wheel::{self, Tick};
@@ -155,7 +155,7 @@ impl<N: Net> Shard<N> {
             Some(Phase::WebSocket { owner: Owner::Client(client), .. }) => Some(LineKey::client(*client)),
             Some(Phase::WebSocket { owner: Owner::Engine(engine), .. }) => Some(LineKey::engine(*engine)),
             Some(Phase::Polling(poll)) => Some(LineKey::engine(poll.engine)),
-            Some(Phase::Body(body)) => Some(LineKey::engine(body.engine)),
+            Some(Phase::Body(body)) if body.engine != NO_ENGINE => Some(LineKey::engine(body.engine)),
             _ => None,
         };
         self.drop_conn(key);
@@ -180,6 +180,11 @@ impl<N: Net> Shard<N> {
     /// All that was to be said is said: shuts our direction down and waits for the peer to do the same.
     pub(super) fn finish(&mut self, key: LineKey, now: Now) {
         let Some(conn) = key.find(&mut self.clients, &mut self.engines).map(|line| line.conn) else { return };
+        if let Place::Engine(engine) = key.place()
+            && self.says_farewell(engine)
+        {
+            return;
+        }
         match key.place() {
             Place::Client(client) => self.forget_client(client),
             Place::Engine(engine) => self.forget_engine(engine, now),
@@ -237,8 +242,13 @@ impl<N: Net> Shard<N> {
         }
         let keys: Vec<u32> = self.conns.keys().collect();
         for key in keys {
-            if matches!(self.conns.get(key).map(|conn| &conn.phase), Some(Phase::Head(_))) {
-                self.linger(key, now);
+            match self.conns.get(key).map(|conn| &conn.phase) {
+                // Sessions that poll are told on the connections they use.
+                Some(Phase::Head(_)) if self.conns.get(key).is_some_and(|conn| !conn.was_answered) => {
+                    self.linger(key, now);
+                }
+                Some(Phase::Body(_)) => self.lost(key, CloseReason::GoingAway),
+                _ => {}
             }
         }
         let natives = self
@@ -263,6 +273,14 @@ impl<N: Net> Shard<N> {
         let due = drain.lines.split_off(left.min(drain.lines.len()));
         for line in due {
             self.close_line(line, CloseReason::GoingAway, now);
+        }
+        if self.engines.is_empty() {
+            let keys: Vec<u32> = self.conns.keys().collect();
+            for key in keys {
+                if matches!(self.conns.get(key).map(|conn| &conn.phase), Some(Phase::Head(_))) {
+                    self.linger(key, now);
+                }
+            }
         }
     }
 

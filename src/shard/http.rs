@@ -1,5 +1,6 @@
 //! Answers to plain HTTP requests on the public port, and refusals before the upgrade.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::close::ErrorCode;
@@ -12,6 +13,7 @@ use crate::shard::engine::Next;
 use crate::shard::wheel;
 use crate::shard::{Net, Shard};
 use crate::time::Now;
+use crate::transport::Flush;
 
 /// How long a client is asked to stay away when the server is full.
 const RETRY_WHEN_FULL: Duration = Duration::from_secs(5);
@@ -33,10 +35,15 @@ impl<N: Net> Shard<N> {
             }
             Err(refusal) => {
                 self.metrics.handshakes_rejected[refusal.rejection as usize].add(1);
-                self.log_refusal(key, &refusal, request.path, now);
+                self.log_refused(key, &refusal, request.path, now);
                 // A body would have to be read first; nothing here takes one.
                 let has_body = !matches!(request.content_length(), Ok(None | Some(0)));
-                let keep = request.keep_alive() && !has_body && self.drain.is_none() && refusal.status != 503;
+                let is_surplus = self.conns.get(key).is_none_or(|conn| conn.is_surplus);
+                let keep = request.keep_alive()
+                    && !has_body
+                    && self.drain.is_none()
+                    && !is_surplus
+                    && refusal.status != 503;
                 self.respond(key, &refusal, &Reply { keep, ..Reply::default() }, now);
                 if keep { Next::Request(0) } else { Next::End }
             }
@@ -54,7 +61,7 @@ impl<N: Net> Shard<N> {
     ) {
         self.metrics.handshakes_rejected[rejection as usize].add(1);
         let refusal = Refusal::new(status, ErrorCode::InvalidMessage, message, rejection);
-        self.log_refusal(key, &refusal, "", now);
+        self.log_refused(key, &refusal, "", now);
         self.respond(key, &refusal, &Reply::default(), now);
     }
 
@@ -104,8 +111,13 @@ impl<N: Net> Shard<N> {
                 Err(_) => return self.drop_conn(key),
             }
         }
+        match conn.transport.flush() {
+            Ok(Flush::Drained) => {}
+            Ok(Flush::Blocked) => return self.arm(key, now),
+            Err(_) => return self.drop_conn(key),
+        }
         let pending = std::mem::take(&mut answer.pending);
-        if !answer.keep || conn.is_surplus {
+        if !answer.keep || self.drain.is_some() {
             return self.linger(key, now);
         }
         conn.phase = Phase::Head(Vec::new());
@@ -115,11 +127,18 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    pub(super) fn log_refusal(&mut self, key: u32, refusal: &Refusal, path: &str, now: Now) {
+    /// One line for a refused request.
+    pub(super) fn log_refused(&mut self, key: u32, refusal: &Refusal, path: &str, now: Now) {
+        if let Some(peer) = self.conns.get(key).map(|conn| conn.peer) {
+            self.log_refusal(peer, refusal, path, now);
+        }
+    }
+
+    /// One line for whoever was refused, unless there are too many.
+    pub(super) fn log_refusal(&mut self, peer: IpAddr, refusal: &Refusal, path: &str, now: Now) {
         let Some(kept_back) = self.log_limit.allow(now) else { return };
-        let Some(conn) = self.conns.get(key) else { return };
         tracing::info!(
-            peer = %conn.peer,
+            %peer,
             path,
             status = refusal.status,
             code = refusal.code.as_str(),
@@ -155,6 +174,9 @@ impl Reply {
         }
         let mut response = Vec::with_capacity(256 + body.len());
         http::write_response(&mut response, status, &all, body);
+        if self.is_head {
+            response.truncate(response.len() - body.len());
+        }
         response
     }
 }

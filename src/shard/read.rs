@@ -71,7 +71,8 @@ impl<N: Net> Shard<N> {
         match conn.transport.read(scratch) {
             Ok(Read::Data { bytes, more }) => {
                 // A request and the time after a close have their time from the start, however the bytes trickle.
-                if matches!(conn.phase, Phase::WebSocket { owner: Owner::Client(_), .. }) {
+                let begins = matches!(&conn.phase, Phase::Head(head) if head.is_empty() && conn.was_answered);
+                if begins || matches!(conn.phase, Phase::WebSocket { owner: Owner::Client(_), .. }) {
                     conn.received = wheel::tick(now.mono);
                 }
                 // After the poll has said that the peer closed, it says nothing more: read to the end.

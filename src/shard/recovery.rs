@@ -11,10 +11,12 @@ use crate::app::Input;
 use crate::app::wire;
 use crate::close::CloseReason;
 use crate::mailbox::{MissedQuery, Pid, Saved, SavedRoom, ToRouter};
+use crate::room;
 use crate::room::name::RoomName;
 use crate::room::pattern::Policy;
 use crate::room::publication::{ClientId, Publication};
-use crate::shard::rooms::EVERYONE;
+use crate::shard::client::NOBODY;
+use crate::shard::rooms::{EVERYONE, LocalRoom};
 use crate::shard::{Net, Shard};
 use crate::time::Now;
 
@@ -65,8 +67,15 @@ impl<N: Net> Shard<N> {
             let is_same = if user.is_anonymous() { saved.user.is_empty() } else { saved.user == *user.id() };
             is_same && saved.app == client.session.app()
         };
-        let Some(mut saved) = saved.filter(|saved| is_its(saved)) else {
-            return self.begin_anew(id.slot, sequence, now);
+        let after = client.recovery.as_ref().and_then(|recovery| recovery.restoring.as_ref()?.after);
+        let is_ahead = after.is_some_and(|after| after > sequence);
+        let mut saved = match saved {
+            Some(saved) if is_its(&saved) && !is_ahead => saved,
+            other => {
+                // Somebody else's is not lost to its owner.
+                self.outgoing.extend(other.filter(|saved| !is_its(saved)).map(ToRouter::Save));
+                return self.begin_anew(id.slot, sequence, now);
+            }
         };
         let session = &client.session;
         let patterns = &self.settings.app.patterns;
@@ -115,8 +124,8 @@ impl<N: Net> Shard<N> {
         if self.clients.get_if(id.slot, id.generation).is_none() {
             return;
         }
-        let restoring = self.end_restoring(id.slot);
-        let (Some(events), Some(Restoring { saved: Some(saved), rooms, .. })) = (events, restoring) else {
+        let Some(events) = events else { return self.begin_anew(id.slot, sequence, now) };
+        let Some(Restoring { saved: Some(saved), rooms, after }) = self.end_restoring(id.slot) else {
             return self.begin_anew(id.slot, sequence, now);
         };
         self.metrics.recovered.add(1);
@@ -128,9 +137,9 @@ impl<N: Net> Shard<N> {
                 recovery.born = saved.since;
             }
         }
-        self.add_member(EVERYONE, id.slot);
         self.keep_users_own(id.slot);
-        for room in rooms {
+        // What it is given now it may never get: it is as old a member as it was, also of the room of everyone.
+        for room in std::iter::once(EVERYONE).chain(rooms) {
             self.add_member(room, id.slot);
             let name = self.rooms.get(room).map(|room| room.name.clone());
             let since = saved.rooms.iter().find(|saved| Some(&saved.room) == name.as_ref());
@@ -142,24 +151,35 @@ impl<N: Net> Shard<N> {
                 recovery.since.push((room, since));
             }
         }
+        let after = after.unwrap_or(saved.since);
         self.announce(id.slot);
-        self.confirm_connect(id.slot);
+        self.confirm_connect(id.slot, now);
         self.input(id.slot, Input::Opened { offset: None }, now);
         let Some(wire) = self.clients.get(id.slot).map(|client| client.wire) else { return };
         let before = self.fanout.memory.bytes.len();
         self.push_frames(id.slot, |out| {
             for event in &events {
+                // What was kept back once is older than the client's offset, and must not take it back.
+                let is_newer = event.sequence > after;
+                let wire = if is_newer { wire } else { wire.without_offset() };
                 wire::write_event(out, wire, event);
             }
         });
         let length = self.fanout.memory.bytes.len() - before;
         self.metrics.deliveries[wire.index()].add(events.len() as u64);
         self.metrics.delivered_bytes[wire.index()].add(length as u64);
+        if saved.conflated
+            && let Some(key) = self.clients.get(id.slot).map(|client| client.line_key(id.slot))
+            && let Some(line) = key.find(&mut self.clients, &mut self.engines)
+        {
+            // Should it be lost before it has them, it needs them again.
+            line.has_conflated = true;
+        }
     }
 
     /// A new session for a client that asked for recovery: its offset counts from here.
     fn begin_anew(&mut self, slot: u32, sequence: u64, now: Now) {
-        self.end_restoring(slot);
+        self.leave_restored(slot);
         if let Some(client) = self.clients.get_mut(slot) {
             client.is_personal = true;
             if let Some(recovery) = &mut client.recovery {
@@ -169,7 +189,7 @@ impl<N: Net> Shard<N> {
         self.add_member(EVERYONE, slot);
         self.keep_users_own(slot);
         self.announce(slot);
-        self.confirm_connect(slot);
+        self.confirm_connect(slot, now);
         self.input(slot, Input::Opened { offset: Some(sequence) }, now);
     }
 
@@ -201,6 +221,15 @@ impl<N: Net> Shard<N> {
         Some(restoring)
     }
 
+    /// The same for a client that is not restored: nobody may be left in those rooms.
+    fn leave_restored(&mut self, slot: u32) -> Option<Restoring> {
+        let restoring = self.end_restoring(slot)?;
+        for room in &restoring.rooms {
+            self.rooms.leave_if_empty(self.id, *room, &mut self.outgoing);
+        }
+        Some(restoring)
+    }
+
     /// The router is to keep the history of what is published to the client's user.
     pub(super) fn keep_users_own(&mut self, slot: u32) {
         let Some(client) = self.clients.get(slot) else { return };
@@ -213,9 +242,10 @@ impl<N: Net> Shard<N> {
 
     /// What a client that is about to leave everything leaves to itself, if it may come back.
     pub(super) fn leave_behind(&mut self, slot: u32, reason: &CloseReason) -> Option<Box<Saved>> {
-        if let Some(restoring) = self.end_restoring(slot) {
-            for room in restoring.rooms {
-                self.rooms.leave_if_empty(self.id, room, &mut self.outgoing);
+        if let Some(restoring) = self.leave_restored(slot) {
+            // The router was asked to keep what is published to everybody before the client was one of them.
+            if !self.rooms.get(EVERYONE).is_some_and(LocalRoom::is_kept) {
+                self.outgoing.push(ToRouter::Unkeep { shard: self.id, room: RoomName::everyone() });
             }
             return restoring.saved;
         }
@@ -261,15 +291,36 @@ impl<N: Net> Shard<N> {
     pub(super) fn forget_users_own(&mut self, slot: u32) {
         let Some(client) = self.clients.get(slot).filter(|client| client.recovery.is_some()) else { return };
         let user = client.session.user();
-        let mut at = self.local_users.first(user.hash(), user.id());
-        while let Some(other) = self.clients.get(at) {
-            if at != slot && other.recovery.is_some() {
-                return;
-            }
-            at = other.next_of_user;
+        if user.is_anonymous() || self.has_recoverable(user.hash(), user.id(), slot) {
+            return;
         }
         let room = users_own(user.id());
-        self.outgoing.push(ToRouter::Unkeep { shard: self.id, room });
+        // Somebody else may watch the user's room, and may come back too.
+        let watched = self.rooms.find(room.hash(), room.as_str()).and_then(|room| self.rooms.get(room));
+        if !watched.is_some_and(LocalRoom::is_kept) {
+            self.outgoing.push(ToRouter::Unkeep { shard: self.id, room });
+        }
+    }
+
+    /// A room's members no longer need its history. If it is a user's own, the user's clients here may.
+    pub(super) fn keep_for_user(&mut self, room: &RoomName) {
+        if let Some(user) = room.as_str().strip_prefix("user:")
+            && self.has_recoverable(room::name::hash(user), user, NOBODY)
+        {
+            self.outgoing.push(ToRouter::Keep { shard: self.id, room: room.clone() });
+        }
+    }
+
+    /// Whether a client of the user, other than this one, may come back.
+    fn has_recoverable(&self, hash: u64, user: &str, but: u32) -> bool {
+        let mut at = self.local_users.first(hash, user);
+        while let Some(client) = self.clients.get(at) {
+            if at != but && client.recovery.is_some() {
+                return true;
+            }
+            at = client.next_of_user;
+        }
+        false
     }
 }
 

@@ -57,6 +57,11 @@ impl LocalRoom {
         }
     }
 
+    /// Whether there are such members.
+    pub fn is_kept(&self) -> bool {
+        self.keepers > 0
+    }
+
     /// Such a member is out.
     pub fn unkeep(&mut self, shard: u8, outgoing: &mut Vec<ToRouter>) {
         self.keepers -= 1;

@@ -12,10 +12,14 @@ use fanfare::transport::Stream;
 /// How far a shard and the router had come when something was written or sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamp {
+    /// The shard.
+    pub shard: usize,
     /// Events that the shard had taken from the router.
     pub delivered: usize,
     /// Events that the router had published.
     pub published: usize,
+    /// When, monotonic ns.
+    pub mono: u64,
 }
 
 /// A connection between a client and a shard.

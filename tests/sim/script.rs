@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::client::Kind;
+use crate::log::{Kind, Log, Want};
 use crate::model::{Published, Target, type_source};
+use crate::net::Stamp;
 use crate::random::Random;
 use crate::world::{USERS, World};
 
@@ -99,6 +100,7 @@ pub fn line(world: &mut World) -> (Value, Option<Published>) {
         }
         97 => {
             world.ended_by_backend += 1;
+            world.sent_away.insert(user.clone());
             return (json!({ "op": "disconnect", "user": user, "code": 4001, "reason": "go" }), None);
         }
         98 => return (json!({ "op": "rooms" }), None),
@@ -121,39 +123,40 @@ pub fn line(world: &mut World) -> (Value, Option<Published>) {
     (line, Some(published))
 }
 
-/// A client does something that clients do.
-pub fn act(world: &mut World, index: usize) {
-    if world.random.percent(3) {
-        return world.leave(index);
+/// What a client asks for next.
+pub struct Request {
+    pub event: &'static str,
+    pub data: Value,
+    /// What it publishes by that.
+    pub said: Option<Published>,
+}
+
+impl Request {
+    fn new(event: &'static str, data: Value) -> Request {
+        Request { event, data, said: None }
     }
-    let stamp = world.stamp(world.clients[index].shard);
-    let number = world.number();
-    let (random, client) = (&mut world.random, &mut world.clients[index]);
-    if client.kind == Kind::Account {
-        return client.say("ping", &json!({}), random);
+}
+
+/// A client does something that clients do. `index` is the place of its log, `number` a new one, `stamp` how far its shard
+/// has come.
+pub fn request(random: &mut Random, log: &mut Log, index: usize, number: u64, stamp: Stamp) -> Request {
+    if log.kind == Kind::Account {
+        return Request::new("ping", json!({}));
     }
-    let own = client.user.clone();
+    let own = log.user.clone();
     match random.below(100) {
         choice @ 0..60 => {
-            let (room, _) = match (random.below(10), &own) {
-                (0, Some(own)) => (format!("portfolio:{own}"), true),
-                (1, Some(own)) => (format!("orders:{own}"), false),
-                (2, Some(own)) => (format!("user:{own}"), false),
-                // Administrators may join other users' rooms.
-                (3, Some(own)) if own == USERS[0] => (format!("user:{}", random.choose(&USERS[1..3])), false),
-                (4, Some(own)) if own == USERS[0] => {
-                    (format!("portfolio:{}", random.choose(&USERS[1..3])), true)
-                }
-                _ => market_room(random),
-            };
-            let source = client.room_source(&room);
-            client.requests += 1;
+            let room = room(random, own.as_deref());
+            let source = log.room_source(&room);
+            log.requests += 1;
             if choice < 38 {
-                client.asked.entry(source).or_default().push(client.told.len());
-                client.say("join_room", &json!({ "room": room }), random);
+                log.ask(&source);
+                log.wants.push(Want::Join(vec![source]));
+                Request::new("join_room", json!({ "room": room }))
             } else {
-                client.leaves.entry(source).or_default().push_back(stamp);
-                client.say("leave_room", &json!({ "roomId": room }), random);
+                log.leaves.entry(source.clone()).or_default().push_back(stamp);
+                log.wants.push(Want::Leave(source));
+                Request::new("leave_room", json!({ "roomId": room }))
             }
         }
         60..72 => {
@@ -162,48 +165,64 @@ pub fn act(world: &mut World, index: usize) {
                 .filter(|name| own.is_some() || !matches!(*name, "portfolio_updates" | "order_updates"))
                 .filter(|_| random.percent(40))
                 .collect();
-            client.requests += 1;
-            for name in &types {
-                let source = type_source(name, own.as_deref());
-                client.asked.entry(source).or_default().push(client.told.len());
+            log.requests += 1;
+            let sources: Vec<String> = types.iter().map(|name| log.type_source(name)).collect();
+            for source in &sources {
+                log.ask(source);
             }
-            client.subscribes += 1;
-            client.say("subscribe", &json!({ "types": types }), random);
+            log.wants.push(Want::Join(sources));
+            log.subscribes += 1;
+            Request::new("subscribe", json!({ "types": types }))
         }
         // While a subscription waits, the answers come in another order than the requests.
-        72..80 if client.is_subscribed() => {
+        72..80 if log.is_subscribed() => {
             let name = *random.choose(&TYPES);
-            client.requests += 1;
-            let source = type_source(name, own.as_deref());
-            client.leaves.entry(source).or_default().push_back(stamp);
-            client.say("unsubscribe", &json!({ "type": name }), random);
+            log.requests += 1;
+            let source = log.type_source(name);
+            log.leaves.entry(source.clone()).or_default().push_back(stamp);
+            log.wants.push(Want::Leave(source));
+            Request::new("unsubscribe", json!({ "type": name }))
         }
-        80..90 if own.is_some() => {
-            let to = (*random.choose(&USERS)).to_owned();
-            let mut published = Published::new(number);
-            published.target = Target::User(to.clone());
-            published.only = Some(Kind::Market);
-            published.except = Some(index);
-            client.messages += 1;
-            match random.percent(50) {
-                true => {
-                    let message = data(number, random);
-                    client.say("direct_message", &json!({ "to": to, "message": message }), random);
-                }
-                false => {
-                    let own = own.unwrap_or_default();
-                    published.target = Target::User(own.clone());
-                    let room = format!("user:{own}");
-                    let message = data(number, random);
-                    client.say("room_message", &json!({ "room": room, "message": message }), random);
-                }
-            }
-            world.said.insert(number, published);
+        80..90 if let Some(own) = own => {
+            log.messages += 1;
+            message(random, index, number, &own)
         }
         90..94 => {
-            client.messages += 1;
-            client.say("presence", &json!({ "userIds": [USERS[1], USERS[3]] }), random);
+            log.messages += 1;
+            Request::new("presence", json!({ "userIds": [USERS[1], USERS[3]] }))
         }
-        _ => client.say("ping", &json!({}), random),
+        _ => Request::new("ping", json!({})),
     }
+}
+
+/// A room that the user may join.
+fn room(random: &mut Random, own: Option<&str>) -> String {
+    match (random.below(10), own) {
+        (0, Some(own)) => format!("portfolio:{own}"),
+        (1, Some(own)) => format!("orders:{own}"),
+        (2, Some(own)) => format!("user:{own}"),
+        // Administrators may join other users' rooms.
+        (3, Some(own)) if own == USERS[0] => format!("user:{}", random.choose(&USERS[1..3])),
+        (4, Some(own)) if own == USERS[0] => format!("portfolio:{}", random.choose(&USERS[1..3])),
+        _ => market_room(random).0,
+    }
+}
+
+/// A message to another user, or to oneself.
+fn message(random: &mut Random, index: usize, number: u64, own: &str) -> Request {
+    let to = (*random.choose(&USERS)).to_owned();
+    let mut published = Published::new(number);
+    published.target = Target::User(to.clone());
+    published.only = Some(Kind::Market);
+    published.except = Some(index);
+    let mut request = match random.percent(50) {
+        true => Request::new("direct_message", json!({ "to": to, "message": data(number, random) })),
+        false => {
+            published.target = Target::User(own.to_owned());
+            let room = format!("user:{own}");
+            Request::new("room_message", json!({ "room": room, "message": data(number, random) }))
+        }
+    };
+    request.said = Some(published);
+    request
 }

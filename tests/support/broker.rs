@@ -49,7 +49,7 @@ impl Drop for TemporaryDirectory {
 }
 
 /// A process that does not outlive the test.
-struct Process(Child);
+pub struct Process(pub Child);
 
 impl Drop for Process {
     fn drop(&mut self) {

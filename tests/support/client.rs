@@ -129,6 +129,11 @@ impl Client {
         self.socket.read().unwrap()
     }
 
+    /// The next frame of any kind, or the end of the connection.
+    pub fn try_frame(&mut self) -> Result<Message, Error> {
+        self.socket.read()
+    }
+
     /// The next text, as JSON; pings are answered on the way.
     #[track_caller]
     pub fn next(&mut self) -> Value {

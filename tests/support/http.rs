@@ -1,12 +1,13 @@
-//! A small HTTP/1.1 client: enough for the admin port, refused upgrades and the upgrade itself.
+//! A small HTTP/1.1 client: enough for the admin port, refused upgrades, the upgrade itself, and polling.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use serde_json::Value;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::DEADLINE;
+use super::ingest::Stream;
 
 /// An answer.
 #[derive(Debug)]
@@ -121,4 +122,64 @@ pub fn read_response(stream: &mut impl Read) -> (Response, Vec<u8>) {
     }
     let rest = response.body.split_off(length);
     (response, rest)
+}
+
+/// A connection for several requests.
+pub struct Connection {
+    stream: Box<dyn Stream>,
+    host: String,
+    /// What came behind the last answer.
+    rest: Vec<u8>,
+}
+
+impl Connection {
+    pub fn open(address: SocketAddr) -> Connection {
+        Connection::over(connect(address), &address.to_string())
+    }
+
+    /// Over any stream.
+    pub fn over(stream: impl Stream + 'static, host: &str) -> Connection {
+        Connection { stream: Box::new(stream), host: host.to_owned(), rest: Vec::new() }
+    }
+
+    /// Sends a request; its answer is not waited for.
+    pub fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) {
+        let mut bytes = head(method, path, &self.host, headers, body.len());
+        bytes.extend_from_slice(body);
+        self.raw(&bytes);
+    }
+
+    /// Sends bytes as they are.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// The next answer.
+    #[track_caller]
+    pub fn response(&mut self) -> Response {
+        let rest = std::mem::take(&mut self.rest);
+        let mut before = rest.as_slice();
+        let (response, behind) = read_response(&mut Read::chain(&mut before, &mut self.stream));
+        self.rest = [&behind, before].concat();
+        response
+    }
+
+    /// Sends a request and waits for its answer.
+    #[track_caller]
+    pub fn ask(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
+        self.send(method, path, headers, body);
+        self.response()
+    }
+
+    /// Waits for the end of the connection; nothing may come before.
+    #[track_caller]
+    pub fn expect_end(&mut self) {
+        assert!(self.rest.is_empty(), "{:?}", String::from_utf8_lossy(&self.rest));
+        let mut byte = [0];
+        match self.stream.read(&mut byte) {
+            Ok(0) => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+            other => panic!("the connection goes on: {other:?}"),
+        }
+    }
 }

@@ -7,9 +7,12 @@
 
 pub mod broker;
 pub mod client;
+pub mod conformance;
 pub mod http;
 pub mod ingest;
+pub mod polling;
 pub mod raw;
+pub mod socketio;
 pub mod tls;
 pub mod token;
 

@@ -142,7 +142,9 @@ fn rooms_of_policy_latest_give_their_newest_events() {
     assert_eq!(bench.missed(query(0, rooms.clone())), texts(["2", "3"]));
     assert_eq!(bench.missed(query(2, rooms.clone())), texts(["3"]));
     assert_eq!(bench.missed(MissedQuery { conflated: true, ..query(3, rooms) }), texts(["2", "3"]));
-    assert_eq!(bench.missed(query(0, vec![latest(PRICE, 2)])), texts([]));
+    // What a room's newcomer is sent is older than its membership, and may have been lost on the way.
+    assert_eq!(bench.missed(query(0, vec![latest(PRICE, 2)])), texts(["2"]));
+    assert_eq!(bench.missed(query(3, vec![latest(PRICE, 2)])), texts([]));
 }
 
 #[test]

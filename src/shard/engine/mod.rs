@@ -28,6 +28,7 @@ use subtle::ConstantTimeEq;
 use crate::audience::{TransportKind, Wire};
 use crate::close::CloseReason;
 use crate::proto::socketio::Assembly;
+use crate::proto::ws;
 use crate::shard::client::Client;
 use crate::shard::conn::Phase;
 use crate::shard::line::{Line, LineKey, NO_CONN, Way};
@@ -64,6 +65,9 @@ pub struct Engine {
     ping_sent: Tick,
     /// By when a namespace must be connected; 0: one has been.
     connect_by: Tick,
+    /// It is to be told on the next poll that the session is over. What was said before goes into a poll of its own: clients
+    /// carry out a close before what stands in front of it in the same answer.
+    farewell: bool,
     /// The client has left by a post, which is answered when a poll has come that it has overtaken.
     leaving: bool,
     /// When the wheel will fire for it; 0: not armed.
@@ -131,6 +135,14 @@ impl Engine {
         }
     }
 
+    /// Whether the connection is its WebSocket, or the one that is to become it.
+    fn has(&self, conn: u32) -> bool {
+        match self.link {
+            Link::Polling { probe, .. } => probe == conn,
+            Link::WebSocket => self.line.conn == conn,
+        }
+    }
+
     fn is_polling(&self) -> bool {
         self.link != Link::WebSocket
     }
@@ -177,6 +189,7 @@ impl<N: Net> Shard<N> {
             alive: tick,
             ping_sent: 0,
             connect_by,
+            farewell: false,
             leaving: false,
             armed: 0,
             pings: 0,
@@ -239,6 +252,24 @@ impl<N: Net> Shard<N> {
         }
     }
 
+    /// A session that is over has been sent what was queued for it. True: it is still to be told that it is over.
+    pub(super) fn says_farewell(&mut self, slot: u32) -> bool {
+        let Some(engine) = self.engines.get_mut(slot) else { return false };
+        let is_due = std::mem::take(&mut engine.farewell);
+        if is_due {
+            self.push_end(slot);
+        }
+        is_due
+    }
+
+    /// The packet that ends a session. A poll that is still to come finds a NOOP before it, as with the reference.
+    fn push_end(&mut self, slot: u32) {
+        if self.engines.get(slot).is_some_and(|engine| engine.line.conn == NO_CONN) {
+            self.push_packet(slot, |out| out.push(b'6'));
+        }
+        self.push_packet(slot, |out| out.push(b'1'));
+    }
+
     /// Ends a session at once: its clients depart, an open poll is answered, its WebSocket is closed.
     fn end_engine(&mut self, slot: u32, reason: CloseReason, now: Now) {
         let key = LineKey::engine(slot);
@@ -287,6 +318,11 @@ impl<N: Net> Shard<N> {
         if engine.leaving {
             self.answer_leave(posting, slot, now);
         }
+        // A post that has not come whole has nobody to go to.
+        if matches!(self.conns.get(posting).map(|conn| &conn.phase), Some(Phase::Body(body)) if body.engine == slot)
+        {
+            self.linger(posting, now);
+        }
     }
 
     /// A session's last words: a DISCONNECT for those who should stay away (`spec/decisions.md` 2), and the end of the
@@ -300,11 +336,15 @@ impl<N: Net> Shard<N> {
                 self.push_packet(slot, |out| namespaces::write_disconnect(out, namespace));
             }
         }
+        let stays_away = matches!(reason, CloseReason::Disconnected { .. } | CloseReason::Abuse);
         match is_polling {
-            true => self.push_to_line(key, |out| crate::proto::ws::write_text(out, &[b"1"])),
-            false => {
-                self.push_to_line(key, |out| crate::proto::ws::write_close(out, reason.code(), reason.text()))
+            true if stays_away => {
+                if let Some(engine) = self.engines.get_mut(slot) {
+                    engine.farewell = true;
+                }
             }
+            true => self.push_end(slot),
+            false => self.push_to_line(key, |out| ws::write_close(out, reason.code(), reason.text())),
         }
     }
 
@@ -314,8 +354,9 @@ impl<N: Net> Shard<N> {
         let Link::Polling { probe, is_probed, .. } = &mut engine.link else { return };
         *is_probed = false;
         let conn = std::mem::replace(probe, NO_CONN);
-        if matches!(self.conns.get(conn).map(|conn| &conn.phase), Some(Phase::WebSocket { .. })) {
-            self.write_now(conn, |out| crate::proto::ws::write_close(out, 1000, ""));
+        if matches!(self.conns.get(conn).map(|conn| &conn.phase), Some(Phase::WebSocket { .. }))
+            && self.write_now(conn, |out| ws::write_close(out, 1000, ""))
+        {
             self.linger(conn, now);
         }
     }
@@ -324,6 +365,6 @@ impl<N: Net> Shard<N> {
     fn push_packet(&mut self, slot: u32, write: impl FnOnce(&mut Vec<u8>)) {
         let mut text = Vec::new();
         write(&mut text);
-        self.push_to_line(LineKey::engine(slot), |out| crate::proto::ws::write_text(out, &[&text]));
+        self.push_to_line(LineKey::engine(slot), |out| ws::write_text(out, &[&text]));
     }
 }

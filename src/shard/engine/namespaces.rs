@@ -9,6 +9,7 @@ use crate::app::{AppOpening, Input, Opening, Session};
 use crate::audience::{App, Wire};
 use crate::auth::{AuthError, Identity};
 use crate::close::{CloseReason, ErrorCode};
+use crate::limits::NAME_BYTES;
 use crate::mailbox::{Pid, ToRouter};
 use crate::proto::json::Raw;
 use crate::proto::socketio::{self, Assembly, Kind, Packet};
@@ -16,12 +17,15 @@ use crate::room::name::RoomName;
 use crate::room::publication::ClientId;
 use crate::shard::admit::{NewClient, Refusal};
 use crate::shard::engine::random_bytes;
-use crate::shard::line::Way;
+use crate::shard::line::{LineKey, Way};
 use crate::shard::recovery::Recovery;
 use crate::shard::rooms::EVERYONE;
 use crate::shard::{Net, Shard};
 use crate::time::Now;
 use crate::users::User;
+
+/// A packet for nobody: the reference closes the connection, too.
+const STRANGER: CloseReason = CloseReason::ProtocolError("a packet for a namespace that is not connected");
 
 /// What a client that shows a CONNECT brings along.
 struct Connecting<'a> {
@@ -37,15 +41,18 @@ impl<N: Net> Shard<N> {
         let Some(session) = self.engines.get_mut(engine) else { return };
         if session.assembly.is_some() {
             let reason = CloseReason::ProtocolError("text where an attachment was to come");
-            return self.fail(engine, reason, now);
+            return self.reject(engine, reason, now);
         }
         let attachments = self.settings.limits.attachments as u32;
         match socketio::decode(text, &mut self.parser, attachments) {
             Ok(packet) if packet.attachments > 0 => {
+                if !session.namespaces.iter().any(|(name, _)| *name == packet.namespace) {
+                    return self.reject(engine, STRANGER, now);
+                }
                 session.assembly = Some(Box::new(Assembly::begin(text, packet.attachments)));
             }
             Ok(packet) => self.socketio_packet(engine, &packet, &[], now),
-            Err(error) => self.fail(engine, CloseReason::ProtocolError(error.text()), now),
+            Err(error) => self.reject(engine, CloseReason::ProtocolError(error.text()), now),
         }
     }
 
@@ -53,7 +60,7 @@ impl<N: Net> Shard<N> {
     pub(super) fn socketio_binary(&mut self, engine: u32, bytes: &[u8], now: Now) {
         let Some(session) = self.engines.get_mut(engine) else { return };
         let Some(assembly) = &mut session.assembly else {
-            return self.fail(engine, CloseReason::ProtocolError("an attachment without a packet"), now);
+            return self.reject(engine, CloseReason::ProtocolError("an attachment without a packet"), now);
         };
         if !assembly.add(bytes) {
             return;
@@ -61,8 +68,13 @@ impl<N: Net> Shard<N> {
         let Some(assembly) = session.assembly.take() else { return };
         match assembly.packet(&mut self.parser) {
             Ok(packet) => self.socketio_packet(engine, &packet, assembly.attachments(), now),
-            Err(error) => self.fail(engine, CloseReason::ProtocolError(error.text()), now),
+            Err(error) => self.reject(engine, CloseReason::ProtocolError(error.text()), now),
         }
+    }
+
+    /// A packet that is none of Socket.IO's closes the connection as if the server had wished so; what was queued goes out.
+    fn reject(&mut self, engine: u32, reason: CloseReason, now: Now) {
+        self.close_line(LineKey::engine(engine), reason, now);
     }
 
     fn socketio_packet(&mut self, engine: u32, packet: &Packet<'_>, attachments: &[Box<[u8]>], now: Now) {
@@ -72,11 +84,7 @@ impl<N: Net> Shard<N> {
         let Some(session) = self.engines.get(engine) else { return };
         let client = session.namespaces.iter().find(|(name, _)| *name == packet.namespace);
         let Some((_, client)) = client.copied().filter(|(_, client)| self.is_connected(*client)) else {
-            return self.fail(
-                engine,
-                CloseReason::ProtocolError("a packet for a namespace that is not connected"),
-                now,
-            );
+            return self.reject(engine, STRANGER, now);
         };
         match packet.kind {
             Kind::Disconnect => {
@@ -90,15 +98,18 @@ impl<N: Net> Shard<N> {
                 let is_binary = packet.kind == Kind::BinaryEvent;
                 self.input(client, Input::Event { args, is_binary, attachments, ack: packet.id }, now);
             }
-            // Nothing here asks a client for an acknowledgement, and errors are ours to give.
-            Kind::Ack | Kind::BinaryAck | Kind::ConnectError | Kind::Connect => {
+            // Nothing here asks a client for an acknowledgement.
+            Kind::Ack | Kind::BinaryAck => {
                 self.allow_control(engine, now);
+            }
+            Kind::ConnectError | Kind::Connect => {
+                self.reject(engine, CloseReason::ProtocolError("errors are the server's to give"), now);
             }
         }
     }
 
     /// Whether the client's CONNECT has been answered.
-    fn is_connected(&self, client: u32) -> bool {
+    pub(super) fn is_connected(&self, client: u32) -> bool {
         let is_restoring = |recovery: &Recovery| recovery.restoring.is_some();
         self.clients.get(client).is_some_and(|client| !client.recovery.as_deref().is_some_and(is_restoring))
     }
@@ -126,12 +137,23 @@ impl<N: Net> Shard<N> {
         if !self.allow_control(engine, now) {
             return;
         }
+        if name.len() > NAME_BYTES {
+            return self.reject(
+                engine,
+                CloseReason::ProtocolError("the name of a namespace is too long"),
+                now,
+            );
+        }
         let Some(namespace) = self.namespace(name) else {
             return self.refuse_connect(engine, name, "Invalid namespace", None);
         };
         let Some(session) = self.engines.get(engine) else { return };
         if session.namespaces.iter().any(|(known, _)| *known == namespace) {
-            return self.fail(engine, CloseReason::ProtocolError("the namespace is connected already"), now);
+            return self.reject(
+                engine,
+                CloseReason::ProtocolError("the namespace is connected already"),
+                now,
+            );
         }
         let wants = auth.and_then(|auth| auth.get("recover")).and_then(Raw::as_bool).unwrap_or(false);
         let settings = &self.settings.socketio;
@@ -143,6 +165,9 @@ impl<N: Net> Shard<N> {
             Ok(new) => self.enter_namespace(engine, &connecting, new, now),
             Err(refusal) => {
                 self.metrics.handshakes_rejected[refusal.rejection as usize].add(1);
+                if let Some(peer) = self.engines.get(engine).map(|session| session.handshake.peer) {
+                    self.log_refusal(peer, &refusal, namespace, now);
+                }
                 let message = format!("{} {}", refusal.status, refusal.message);
                 self.refuse_connect(engine, name, &message, Some((refusal.code, refusal.retry_after)));
             }
@@ -239,29 +264,30 @@ impl<N: Net> Shard<N> {
         place.namespaces.push((connecting.namespace, slot));
         place.connect_by = 0;
         place.line.wire = session.wire();
-        let recovery = connecting.recovers.then(|| {
-            let after = connecting.auth.and_then(|auth| auth.get("offset")).and_then(Raw::as_str);
-            Box::new(Recovery::new(random_bytes(), after.and_then(|offset| offset.parse().ok())))
-        });
+        let member = |name| connecting.auth.and_then(|auth| auth.get(name)).filter(|value| !value.is_null());
+        // Without an offset it has seen no event; with one that is none of ours nobody knows what it has seen.
+        let offset = member("offset").map(|offset| offset.as_str().and_then(|text| text.parse().ok()));
+        let recovery = connecting.recovers.then(|| Box::new(Recovery::new(random_bytes(), offset.flatten())));
         let recovers = recovery.is_some();
         self.insert_client(Way::Engine(engine), session, recovery);
         if recovers {
             // Known to the router before it looks: what is published to the user from then on comes here.
-            let pid = connecting.auth.and_then(|auth| auth.get("pid")).and_then(Raw::as_str);
-            let pid = pid.and_then(|pid| parse_pid(&pid));
+            let is_known = !matches!(offset, Some(None));
+            let pid =
+                member("pid").filter(|_| is_known).and_then(Raw::as_str).and_then(|pid| parse_pid(&pid));
             self.keep_users_own(slot);
             self.outgoing.push(ToRouter::Keep { shard: self.id, room: RoomName::everyone() });
             self.outgoing.push(ToRouter::Restore { client: id, pid });
         } else {
             self.add_member(EVERYONE, slot);
-            self.confirm_connect(slot);
+            self.confirm_connect(slot, now);
             self.input(slot, Input::Opened { offset: None }, now);
         }
         self.arm_engine(engine, now);
     }
 
-    /// Answers CONNECT.
-    pub(in crate::shard) fn confirm_connect(&mut self, slot: u32) {
+    /// Answers CONNECT. From here on the client is told when its token is over.
+    pub(in crate::shard) fn confirm_connect(&mut self, slot: u32, now: Now) {
         let Some(client) = self.clients.get(slot) else { return };
         let Way::Engine(engine) = client.way else { return };
         let Some(namespace) = client.wire.namespace() else { return };
@@ -271,6 +297,7 @@ impl<N: Net> Shard<N> {
             out.push(b'4');
             socketio::write_connect(out, namespace, &sid, pid.as_deref());
         });
+        self.arm_engine(engine, now);
     }
 }
 

@@ -6,7 +6,7 @@ use crate::metrics::LimitKind;
 use crate::proto::engineio::{self, Packet};
 use crate::proto::ws::{self, Message};
 use crate::shard::engine::{Engine, Link, Protocol};
-use crate::shard::line::LineKey;
+use crate::shard::line::{LineKey, NO_CONN};
 use crate::shard::timers::TimerKey;
 use crate::shard::wheel::Tick;
 use crate::shard::{Net, Shard, wheel};
@@ -22,7 +22,8 @@ impl<N: Net> Shard<N> {
         now: Now,
     ) -> bool {
         let Some(session) = self.engines.get(engine) else { return false };
-        if session.line.closing.is_some() {
+        // A connection that a write has lost may have more in what was read of it.
+        if session.line.closing.is_some() || !session.has(key) {
             return false;
         }
         let is_probe = matches!(session.link, Link::Polling { .. });
@@ -36,7 +37,9 @@ impl<N: Net> Shard<N> {
             Message::Ping(payload) => {
                 if self.allow_engine_ping(engine, now) {
                     match is_probe {
-                        true => self.write_now(key, |out| ws::write_pong(out, payload)),
+                        true => {
+                            self.write_now(key, |out| ws::write_pong(out, payload));
+                        }
                         false => {
                             self.push_to_line(LineKey::engine(engine), |out| ws::write_pong(out, payload))
                         }
@@ -54,7 +57,7 @@ impl<N: Net> Shard<N> {
                 return false;
             }
         }
-        self.engines.get(engine).is_some_and(|session| session.line.closing.is_none())
+        self.engines.get(engine).is_some_and(|session| session.line.closing.is_none() && session.has(key))
     }
 
     /// One packet.
@@ -132,11 +135,17 @@ impl<N: Net> Shard<N> {
             deadline = deadline.min(session.connect_by);
         }
         for (_, client) in &session.namespaces {
-            if let Some(client) = self.clients.get(*client) {
-                deadline = deadline.min(self.token_deadline(client, now));
-            }
+            deadline = deadline.min(self.namespace_deadline(*client, now));
         }
         Some(deadline)
+    }
+
+    /// When a namespace's token is over. Before its CONNECT is answered it is not told.
+    fn namespace_deadline(&self, client: u32, now: Now) -> Tick {
+        match self.clients.get(client).filter(|_| self.is_connected(client)) {
+            Some(client) => self.token_deadline(client, now),
+            None => Tick::MAX,
+        }
     }
 
     fn heartbeat(&self, session: &Engine) -> Tick {
@@ -165,9 +174,13 @@ impl<N: Net> Shard<N> {
         let tick = wheel::tick(now.mono);
         let Some(session) = self.engines.get(engine) else { return };
         if session.line.closing.is_some() {
+            let (conn, is_polling) = (session.line.conn, session.is_polling());
+            if is_polling && conn != NO_CONN {
+                // A poll has come at last: it is answered at the end of this turn.
+                return;
+            }
             // It would not take its last bytes.
-            let conn = session.line.conn;
-            if !session.is_polling() {
+            if !is_polling {
                 self.drop_conn(conn);
             }
             return self.forget_engine(engine, now);
@@ -176,7 +189,7 @@ impl<N: Net> Shard<N> {
             return self.end_engine(engine, CloseReason::HandshakeTimeout, now);
         }
         for client in session.clients() {
-            if self.clients.get(client).is_some_and(|client| self.token_deadline(client, now) <= tick) {
+            if self.namespace_deadline(client, now) <= tick {
                 self.input(client, crate::app::Input::TokenOver, now);
             }
         }

@@ -45,9 +45,10 @@ impl<N: Net> Shard<N> {
             false => session.line.backlog = None,
         }
         let Some(conn) = self.conns.get_mut(exchange.key) else { return Next::End };
+        // A body that is not here would be read as the next request.
         let body = exchange.behind.len().min(exchange.length);
-        conn.phase =
-            Phase::Polling(Box::new(OpenPoll { engine, reply: exchange.reply, pending: Vec::new() }));
+        let reply = Reply { keep: exchange.reply.keep && body == exchange.length, ..exchange.reply };
+        conn.phase = Phase::Polling(Box::new(OpenPoll { engine, reply, pending: Vec::new() }));
         conn.received = wheel::tick(now.mono);
         Next::Request(body)
     }
@@ -117,8 +118,15 @@ impl<N: Net> Shard<N> {
         if !self.begin_post(engine, exchange.key, exchange.now) {
             return self.status(400, exchange);
         }
-        if request.wants_continue() {
-            self.write_now(exchange.key, |out| http::write_response(out, 100, &[], b""));
+        if request.wants_continue()
+            && !self.write_now(exchange.key, |out| http::write_response(out, 100, &[], b""))
+        {
+            if let Some(session) = self.engines.get_mut(engine)
+                && let Link::Polling { posting, .. } = &mut session.link
+            {
+                *posting = NO_CONN;
+            }
+            return Next::End;
         }
         Next::Body { length: exchange.length, engine }
     }
@@ -193,6 +201,10 @@ impl<N: Net> Shard<N> {
 
     /// Takes the packets of a post. False if one cannot be read.
     fn take_payload(&mut self, engine: u32, text: &str, now: Now) -> bool {
+        if self.engines.get(engine).is_none_or(|session| session.line.closing.is_some()) {
+            // It is over, and has still to poll why.
+            return true;
+        }
         for packet in engineio::payload(text) {
             let Ok(packet) = packet else { return false };
             match packet {
@@ -225,7 +237,8 @@ impl<N: Net> Shard<N> {
 
     /// The client has broken the protocol: its session is over at once, as the reference has it.
     pub(super) fn fail(&mut self, engine: u32, reason: CloseReason, now: Now) {
-        if !self.is_polling(engine) {
+        // Who is sent away is told so, on any transport.
+        if !self.is_polling(engine) || reason == CloseReason::Abuse {
             return self.end_engine(engine, reason, now);
         }
         self.begin_end(LineKey::engine(engine), &reason, now);

@@ -3,16 +3,16 @@
 use crate::close::ErrorCode;
 use crate::metrics::Rejection;
 use crate::proto::engineio::{Query, RequestError, TransportName};
-use crate::proto::http::Request;
+use crate::proto::http::{self, Chunked, Request};
 use crate::proto::upgrade;
 use crate::shard::admit::{Refusal, token};
-use crate::shard::conn::{Cors, Reply};
+use crate::shard::conn::{Cors, NO_ENGINE, Reply};
 use crate::shard::engine::{Handshake, Link, Protocol, Whereabouts};
 use crate::shard::line::NO_CONN;
 use crate::shard::{Net, Shard};
 use crate::time::Now;
 
-/// Most sessions of a shard, where the configuration does not limit the connections.
+/// Most sessions of all shards, where the configuration does not limit the connections.
 const ENGINES: usize = 1_000_000;
 
 /// What comes after a request.
@@ -71,9 +71,9 @@ impl<N: Net> Shard<N> {
         behind: &[u8],
         now: Now,
     ) -> Next {
-        let Some(protocol) = self.engine_protocol(request.path) else { return Next::End };
         let length = match request.content_length() {
             Ok(length) => length.unwrap_or(0) as usize,
+            Err(_) if request.is_chunked() => return self.chunked_request(key, request, behind, now),
             Err(error) => {
                 let message = error.message();
                 let refusal =
@@ -81,9 +81,26 @@ impl<N: Net> Shard<N> {
                 return self.refuse(key, request.path, &refusal, Reply::default(), now);
             }
         };
-        let reply = Reply { keep: request.keep_alive() && self.drain.is_none(), cors: self.cors(request) };
+        self.request_with_body(key, request, behind, length, now)
+    }
+
+    /// A request whose body has so many bytes, the first of `behind`.
+    fn request_with_body(
+        &mut self,
+        key: u32,
+        request: &Request<'_>,
+        behind: &[u8],
+        length: usize,
+        now: Now,
+    ) -> Next {
+        let Some(protocol) = self.engine_protocol(request.path) else { return Next::End };
+        let is_surplus = self.conns.get(key).is_none_or(|conn| conn.is_surplus);
+        let keep = request.keep_alive() && self.drain.is_none() && !is_surplus;
+        let is_allowed = self.origin_allowed(key, request);
+        let cors = if is_allowed { self.cors(request) } else { Cors::Silent };
+        let reply = Reply { is_head: request.method == "HEAD", keep, cors };
         let exchange = Exchange { key, reply, length, behind, now };
-        if !self.origin_allowed(key, request) {
+        if !is_allowed {
             self.metrics.handshakes_rejected[Rejection::Origin as usize].add(1);
             return self.request_error(RequestError::Forbidden, exchange);
         }
@@ -97,6 +114,27 @@ impl<N: Net> Shard<N> {
                 None if query.is_upgrade => self.open_websocket(key, request, protocol, now),
                 None => self.open_polling(request, protocol, exchange),
             },
+        }
+    }
+
+    /// A request whose body comes in chunks: served when it is whole, as if it had come in one piece.
+    fn chunked_request(&mut self, key: u32, request: &Request<'_>, behind: &[u8], now: Now) -> Next {
+        match http::read_chunked(behind, self.settings.limits.message_size) {
+            Chunked::Whole(body, length) => {
+                match self.request_with_body(key, request, &body, body.len(), now) {
+                    Next::Request(_) => Next::Request(length),
+                    next => next,
+                }
+            }
+            Chunked::Partial => Next::Body { length: behind.len() + 1, engine: NO_ENGINE },
+            Chunked::TooLarge => {
+                self.answer(key, Reply::default().response(413, &[], b""), false, now);
+                Next::End
+            }
+            Chunked::Malformed => {
+                self.answer(key, Reply::default().response(400, &[], b""), false, now);
+                Next::End
+            }
         }
     }
 
@@ -115,6 +153,17 @@ impl<N: Net> Shard<N> {
                 return self.request_error(RequestError::UnknownSid, exchange);
             }
         };
+        // Last words may still be polled; nothing more is taken.
+        let is_closing = self.engines.get(engine).is_none_or(|session| session.line.closing.is_some());
+        match request.method {
+            _ if !is_closing => {}
+            "GET" if !query.is_upgrade => {}
+            "POST" if self.awaits_poll(engine) => {
+                let answer = exchange.reply.taken();
+                return self.settle(answer, exchange);
+            }
+            _ => return self.request_error(RequestError::UnknownSid, exchange),
+        }
         let current = match self.is_polling(engine) {
             true => TransportName::Polling,
             false => TransportName::WebSocket,
@@ -143,6 +192,11 @@ impl<N: Net> Shard<N> {
         })
     }
 
+    /// Whether a session that is over waits for a poll to tell the client. What the client posts meanwhile is passed over.
+    fn awaits_poll(&self, engine: u32) -> bool {
+        self.engines.get(engine).is_some_and(|session| session.is_polling() && !session.leaving)
+    }
+
     fn origin_allowed(&self, key: u32, request: &Request<'_>) -> bool {
         let peer = self.conns.get(key).map(|conn| conn.peer);
         let is_proxy =
@@ -151,14 +205,13 @@ impl<N: Net> Shard<N> {
         upgrade::origin_allowed(request, host, &self.settings.allowed_origins)
     }
 
-    /// What the browser is told of the page's origin.
+    /// What the browser is told of the page's origin, which is allowed.
     fn cors(&self, request: &Request<'_>) -> Cors {
         let allowed = &self.settings.allowed_origins;
         match request.header("origin") {
             None => Cors::Silent,
             Some(_) if allowed.is_empty() => Cors::Silent,
             Some(_) if allowed.iter().any(|origin| origin == "*") => Cors::Any,
-            // One that is not allowed is refused before this is said.
             Some(origin) => Cors::Origin(origin.into()),
         }
     }
@@ -188,7 +241,7 @@ impl<N: Net> Shard<N> {
     /// A refusal of a new session.
     fn refuse(&mut self, key: u32, path: &str, refusal: &Refusal, reply: Reply, now: Now) -> Next {
         self.metrics.handshakes_rejected[refusal.rejection as usize].add(1);
-        self.log_refusal(key, refusal, path, now);
+        self.log_refused(key, refusal, path, now);
         self.respond(key, refusal, &Reply { keep: false, ..reply }, now);
         Next::End
     }
@@ -217,6 +270,7 @@ impl<N: Net> Shard<N> {
             0 => ENGINES,
             connections => connections,
         };
+        let most = most.div_ceil(self.settings.shards);
         if conn.is_surplus || self.engines.len() >= most {
             return Err(Refusal::full("the server is full: try again later"));
         }

@@ -56,8 +56,9 @@ impl<N: Net> Shard<N> {
         );
         if !is_free {
             ws::write_close(&mut response, 1000, "");
-            self.write_now(key, |out| out.extend_from_slice(&response));
-            self.linger(key, now);
+            if self.write_now(key, |out| out.extend_from_slice(&response)) {
+                self.linger(key, now);
+            }
             return Next::End;
         }
         if let Some(session) = self.engines.get_mut(engine)
@@ -66,18 +67,26 @@ impl<N: Net> Shard<N> {
             *probe = key;
         }
         self.become_websocket(key, engine, now);
-        self.write_now(key, |out| out.extend_from_slice(&response));
-        Next::Frames
+        match self.write_now(key, |out| out.extend_from_slice(&response)) {
+            true => Next::Frames,
+            false => Next::End,
+        }
     }
 
     /// A packet on a WebSocket that has not taken over yet. False if the WebSocket has ended.
     pub(super) fn probe_packet(&mut self, key: u32, engine: u32, text: &str, now: Now) -> bool {
         match engineio::decode(text) {
             Ok(Packet::Ping("probe")) => {
-                self.write_now(key, |out| ws::write_text(out, &[b"3probe"]));
+                if !self.allow_control(engine, now)
+                    || !self.write_now(key, |out| ws::write_text(out, &[b"3probe"]))
+                {
+                    return false;
+                }
                 let Some(session) = self.engines.get_mut(engine) else { return false };
-                if let Link::Polling { is_probed, .. } = &mut session.link {
-                    *is_probed = true;
+                match &mut session.link {
+                    Link::Polling { probe, is_probed, .. } if *probe == key => *is_probed = true,
+                    // The answer found no socket any more: polls go on.
+                    _ => return false,
                 }
                 // A poll that waits for something is ended, so that the client can stop polling.
                 if session.line.backlog.is_none() && session.line.queue.is_empty() {
@@ -131,14 +140,16 @@ impl<N: Net> Shard<N> {
         self.metrics.upgrades.add(1);
     }
 
-    /// Writes something small to a connection at once; one that does not take it is lost.
-    pub(in crate::shard) fn write_now(&mut self, key: u32, write: impl FnOnce(&mut Vec<u8>)) {
-        let Some(conn) = self.conns.get_mut(key) else { return };
+    /// Writes something small to a connection at once. False: it does not take it, and is lost.
+    pub(in crate::shard) fn write_now(&mut self, key: u32, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let Some(conn) = self.conns.get_mut(key) else { return false };
         let mut bytes = Vec::new();
         write(&mut bytes);
         let written = conn.transport.write(&bytes, &mut self.write_scratch);
-        if !written.is_ok_and(|written| written.taken == bytes.len()) {
+        let is_written = written.is_ok_and(|written| written.taken == bytes.len());
+        if !is_written {
             self.lost(key, CloseReason::ConnectionLost);
         }
+        is_written
     }
 }
