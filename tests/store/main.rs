@@ -1,0 +1,9 @@
+//! The store on real SQLite files: what each request means, and what holds whatever happens.
+
+#![allow(clippy::unwrap_used)]
+
+mod conversations;
+mod ephemeral;
+mod fixture;
+mod messages;
+mod threads;
