@@ -117,6 +117,10 @@ impl Fixture {
         }
     }
 
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Stops the store and starts it again on the same file.
     pub fn restart(&mut self) {
         self.stop();

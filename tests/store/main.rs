@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod accounts;
 mod conversations;
 mod ephemeral;
 mod fixture;
 mod messages;
+mod model;
 mod threads;
