@@ -31,8 +31,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use crossbeam_channel::{Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 pub use database::{Database, Miscount};
 pub use error::{Fault, StoreError};
@@ -121,8 +122,8 @@ impl std::error::Error for NotTaken {}
 enum Job<T> {
     /// Carry this out.
     Request(Request<T>),
-    /// Hand out the times of commits and go on with the empty set.
-    Collect { spare: Box<Timing>, reply: Sender<Box<Timing>> },
+    /// Hand out the times of the commits since this was last asked.
+    Collect,
     /// Carry out what waits, and end.
     Stop,
 }
@@ -137,6 +138,10 @@ struct Shared {
     writes: Sender<Job<Write>>,
     reads: Sender<Job<Query>>,
     is_stopped: AtomicBool,
+    /// Where the times of commits come.
+    times: Receiver<Box<Timing>>,
+    /// They have been asked for, and have not come.
+    are_times_asked: AtomicBool,
 }
 
 impl Store {
@@ -153,14 +158,18 @@ impl Store {
         let reading = Database::open_to_read(path)?;
         let (writes, write_jobs) = bounded(QUEUE);
         let (reads, read_jobs) = bounded(QUEUE);
-        let writer = Writer::new(writing, write_jobs, effects.clone(), metrics)
+        // Only one set is on its way at a time.
+        let (hand_out, times) = bounded(1);
+        let writer = Writer::new(writing, write_jobs, effects.clone(), metrics, hand_out)
             .map_err(|error| StoreError::sqlite(path, error))?;
         let reader = Reader::new(reading, read_jobs, effects);
         let failed = |error| StoreError::new(path, Fault::Thread(error));
         // If the second cannot be started, the first ends: nobody can reach it any more.
         let reader = spawn("store-reader", move || reader.run()).map_err(failed)?;
         let writer = spawn("store", move || writer.run()).map_err(failed)?;
-        let store = Store { shared: Arc::new(Shared { writes, reads, is_stopped: AtomicBool::new(false) }) };
+        let (is_stopped, are_times_asked) = (AtomicBool::new(false), AtomicBool::new(false));
+        let shared = Shared { writes, reads, is_stopped, times, are_times_asked };
+        let store = Store { shared: Arc::new(shared) };
         Ok((store.clone(), StoreThreads { store, reader: Some(reader), writer: Some(writer) }))
     }
 
@@ -195,16 +204,17 @@ impl Store {
         self.shared.writes.len() + self.shared.reads.len()
     }
 
-    /// Asks the writing thread for the times of its commits since the last time; it goes on with `spare`, which must be
-    /// empty. The answer comes to `reply`, which must have room for it.
-    ///
-    /// # Errors
-    /// The queue is full: the times come with a later collection. Or the store has been stopped.
-    pub fn collect_commits(&self, spare: Box<Timing>, reply: Sender<Box<Timing>>) -> Result<(), NotTaken> {
-        self.shared.writes.try_send(Job::Collect { spare, reply }).map_err(|error| match error {
-            TrySendError::Full(_) => NotTaken::Full,
-            TrySendError::Disconnected(_) => NotTaken::Stopped,
-        })
+    /// How long each commit since the last call has taken. Waits for `patience` at most; `None`: the writing thread is
+    /// busy for longer, and the times come with a later call. Calls come one at a time.
+    pub fn commit_times(&self, patience: Duration) -> Option<Box<Timing>> {
+        let Shared { writes, times, are_times_asked, .. } = &*self.shared;
+        if !are_times_asked.swap(true, Ordering::AcqRel) && writes.try_send(Job::Collect).is_err() {
+            are_times_asked.store(false, Ordering::Release);
+            return None;
+        }
+        let answer = times.recv_timeout(patience).ok()?;
+        are_times_asked.store(false, Ordering::Release);
+        Some(answer)
     }
 }
 
@@ -222,7 +232,7 @@ impl StoreThreads {
 
 impl Drop for StoreThreads {
     fn drop(&mut self) {
-        let Shared { writes, reads, is_stopped } = &*self.store.shared;
+        let Shared { writes, reads, is_stopped, .. } = &*self.store.shared;
         is_stopped.store(true, Ordering::Release);
         // `Stop` waits for its place behind what was taken before; a thread that has ended takes nothing. The writer ends
         // last: the last to close the database empties its log, and may only if it may write.

@@ -50,7 +50,7 @@ impl<E: Effects> Reader<E> {
                 }
             }
             // Commits are the writer's.
-            Job::Collect { .. } => {}
+            Job::Collect => {}
             Job::Stop => self.is_stopping = true,
         }
     }

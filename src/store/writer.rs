@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::database::{Database, Lost, now};
 use super::{Asker, Effects, Job, Request};
@@ -34,6 +34,8 @@ pub(super) struct Writer<E> {
     effects: E,
     metrics: Arc<StoreMetrics>,
     commits: Box<Timing>,
+    /// Where they go when they are asked for.
+    times: Sender<Box<Timing>>,
     /// When the next photo is due, Unix ms.
     due: Option<u64>,
     /// Photos are not tried again before, after the database has failed; monotonic ns.
@@ -54,6 +56,7 @@ impl<E: Effects> Writer<E> {
         jobs: Receiver<Job<Write>>,
         effects: E,
         metrics: Arc<StoreMetrics>,
+        times: Sender<Box<Timing>>,
     ) -> rusqlite::Result<Writer<E>> {
         let due = database.next_due()?;
         Ok(Writer {
@@ -62,6 +65,7 @@ impl<E: Effects> Writer<E> {
             effects,
             metrics,
             commits: Box::default(),
+            times,
             due,
             not_before: 0,
             is_log_stale: false,
@@ -122,10 +126,8 @@ impl<E: Effects> Writer<E> {
     fn request(&mut self, job: Job<Write>) -> Option<Request<Write>> {
         match job {
             Job::Request(request) => return Some(request),
-            Job::Collect { spare, reply } => {
-                // Who asked may have gone.
-                let _ = reply.try_send(std::mem::replace(&mut self.commits, spare));
-            }
+            // There is room for what was asked for.
+            Job::Collect => drop(self.times.try_send(std::mem::take(&mut self.commits))),
             Job::Stop => self.is_stopping = true,
         }
         None
