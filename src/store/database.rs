@@ -262,6 +262,11 @@ impl Database {
         message::next_due(&self.connection)
     }
 
+    #[cfg(test)]
+    pub(super) fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
     /// Users whose kept count of unread messages is not the true one; there are none, unless something is wrong.
     ///
     /// # Errors

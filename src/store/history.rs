@@ -17,13 +17,15 @@ const DUE_AT_ONCE: usize = 1_000;
 
 /// A conversation as a participant sees it: what [`seen`] reads.
 macro_rules! seen {
-    ($condition:literal) => {
+    ($index:literal, $condition:literal) => {
         concat!(
             "SELECT ",
             message_columns!(),
             ", c.id, c.first, c.second, c.created_at, p.last_activity, p.unread, \
              p.conversation, p.read_up_to, o.read_up_to, a.username, a.avatar_url, b.username, b.avatar_url \
-             FROM participants AS p CROSS JOIN conversations AS c ON c.number = p.conversation \
+             FROM participants AS p ",
+            $index,
+            " CROSS JOIN conversations AS c ON c.number = p.conversation \
              CROSS JOIN participants AS o ON o.user = p.contact AND o.conversation = p.conversation \
              LEFT JOIN messages AS m ON m.number = p.last_message \
              LEFT JOIN people AS a ON a.id = c.first LEFT JOIN people AS b ON b.id = c.second WHERE ",
@@ -32,13 +34,17 @@ macro_rules! seen {
     };
 }
 
-pub(super) const ONE: &str = seen!("p.user = ?1 AND p.conversation = ?2");
+pub(super) const ONE: &str = seen!("", "p.user = ?1 AND p.conversation = ?2");
 pub(super) const NEWEST: &str = seen!(
+    "",
     "p.user = ?1 AND (p.last_activity, p.conversation) < (?2, ?3) \
      ORDER BY p.last_activity DESC, p.conversation DESC LIMIT ?4"
 );
-pub(super) const UNREAD: &str =
-    seen!("p.user = ?1 AND p.unread > 0 ORDER BY p.last_activity DESC, p.conversation DESC LIMIT ?2");
+/// Few of a user's conversations have unread messages: to sort these is less than to look through all.
+pub(super) const UNREAD: &str = seen!(
+    "INDEXED BY participants_unread",
+    "p.user = ?1 AND p.unread > 0 ORDER BY p.last_activity DESC, p.conversation DESC LIMIT ?2"
+);
 pub(super) const PAGE: &str = concat!(
     "SELECT ",
     message_columns!(),

@@ -119,14 +119,19 @@ pub(super) fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-/// Runs the scripts that the database lacks. Two programs may try at once: the second finds nothing to do.
+/// Brings a database to [`VERSION`].
 pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
-    for (index, script) in SCRIPTS.iter().enumerate() {
+    run(connection, &SCRIPTS)
+}
+
+/// Runs the scripts that the database lacks. Two programs may try at once: the second finds nothing to do.
+pub(super) fn run(connection: &mut Connection, scripts: &[&str]) -> rusqlite::Result<()> {
+    for (before, script) in (0u32..).zip(scripts) {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        if version(&transaction)? as usize == index {
+        if version(&transaction)? == before {
             transaction.execute_batch(script)?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-            transaction.pragma_update(None, "user_version", index as u32 + 1)?;
+            transaction.pragma_update(None, "user_version", before + 1)?;
             transaction.commit()?;
         }
     }
