@@ -4,8 +4,10 @@
 
 mod accounts;
 mod conversations;
+mod crash;
 mod ephemeral;
 mod fixture;
 mod messages;
 mod model;
+mod open;
 mod threads;
