@@ -220,3 +220,14 @@ pub struct RouterMetrics {
     /// Bytes of events kept for them.
     pub history_bytes: Counter,
 }
+
+/// What the store counts, on its writing thread.
+#[derive(Debug, Default)]
+pub struct StoreMetrics {
+    /// Transactions that are on the disk.
+    pub commits: Counter,
+    /// Requests that were in them.
+    pub requests: Counter,
+    /// Transactions that failed.
+    pub failures: Counter,
+}
