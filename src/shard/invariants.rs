@@ -107,7 +107,11 @@ impl<N: Net> Shard<N> {
         assert_ne!(engine.armed, 0, "each session has a deadline");
         if self.is_polling(slot) {
             let has_poll = engine.line.conn != NO_CONN;
-            assert!(has_poll || engine.line.backlog.is_some(), "without a poll everything waits for one");
+            let waits = engine.line.backlog.is_some();
+            assert!(
+                has_poll != waits,
+                "what there is goes to an open poll, and waits for one if there is none"
+            );
         }
         assert!(engine.clients().iter().all(|client| self.clients.get(*client).is_some()));
     }

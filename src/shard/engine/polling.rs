@@ -85,6 +85,8 @@ impl<N: Net> Shard<N> {
             }
         }
         if payload.is_empty() {
+            // There was something when the poll came, of a room that has been left since: what comes is for this poll.
+            line.backlog.take_if(|backlog| backlog.is_drained());
             return Flushed::Drained;
         }
         // From here on what comes waits for the next poll.
