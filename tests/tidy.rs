@@ -22,7 +22,7 @@ const RANKS: [&[&str]; 10] = [
 ];
 
 /// The only places that know a crate. Crates that are not named here may be used anywhere.
-const HOMES: [(&str, &[&str]); 17] = [
+const HOMES: [(&str, &[&str]); 18] = [
     ("rustls", &["transport"]),
     ("jsonwebtoken", &["auth"]),
     ("tungstenite", &["proto"]),
