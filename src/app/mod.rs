@@ -8,6 +8,7 @@ mod authenticate;
 mod echo;
 mod market;
 pub mod outputs;
+pub mod rest;
 pub mod wire;
 
 use std::sync::Arc;
