@@ -39,6 +39,8 @@ pub enum Counted {
     },
     /// To a `disconnect`.
     Disconnected,
+    /// What the store answers ([`Replies::settle`]).
+    Stored,
 }
 
 #[derive(Debug)]
@@ -120,6 +122,24 @@ impl Replies {
             *shards -= 1;
             *sum += u64::from(count);
         }
+        self.move_out();
+    }
+
+    /// Writes the answer that a ticket waits for, in its place. False: nothing waits for it here.
+    pub fn settle(&mut self, ticket: u64, fill: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let place =
+            |reply: &&mut Reply| matches!(reply, Reply::Waiting { ticket: known, .. } if *known == ticket);
+        let Some(reply) = self.open.iter_mut().find(place) else { return false };
+        let mut text = Vec::new();
+        fill(&mut text);
+        self.held += text.len();
+        *reply = Reply::Written(text);
+        self.move_out();
+        true
+    }
+
+    /// Moves out what need not wait any more.
+    fn move_out(&mut self) {
         while let Some(reply) = self.open.front() {
             match reply {
                 Reply::Written(text) => {
@@ -145,6 +165,8 @@ fn write_counted(out: &mut Vec<u8>, what: &Counted, count: u64) {
             reply::write_ack(out, id, &target, *offset, count, false);
         }
         Counted::Disconnected => reply::write_disconnected(out, count),
+        // No shard counts it.
+        Counted::Stored => {}
     }
 }
 

@@ -12,7 +12,7 @@ use mio::{Events, Poll};
 use crate::limits::TURN_EVENTS;
 use crate::mailbox::{ToRouter, ToShard};
 use crate::router::{Post, Router};
-use crate::run::{Alarm, EVENTS, RouterCommand, WAKER, readiness, router_command, wait};
+use crate::run::{Alarm, EVENTS, RouterCommand, StoreEnd, WAKER, readiness, router_command, wait};
 use crate::time::Now;
 
 /// The router's end of the lanes to one shard.
@@ -80,6 +80,7 @@ pub fn run_router(
     commands: &Receiver<RouterCommand>,
     control: &Receiver<ToRouter>,
     data: &Receiver<ToRouter>,
+    store: Option<&StoreEnd>,
     lanes: Vec<RouterLane>,
 ) -> io::Result<()> {
     let mut events = Events::with_capacity(EVENTS);
@@ -88,7 +89,8 @@ pub fn run_router(
     let mut is_clear = true;
     loop {
         let now = Now::read();
-        let timeout = match is_clear && (router.has_ready() || !data.is_empty()) {
+        let says_more = store.is_some_and(|store| !store.lane.is_empty());
+        let timeout = match is_clear && (router.has_ready() || !data.is_empty() || says_more) {
             true => Duration::ZERO,
             false => router.next_tick(now).unwrap_or(Duration::from_secs(1)).min(Duration::from_secs(1)),
         };
@@ -117,7 +119,13 @@ pub fn run_router(
             for message in data.try_iter().take(TURN_EVENTS) {
                 router.handle(message, now, &mut lanes);
             }
+            if let Some(store) = store {
+                store.take(&mut router, now, &mut lanes);
+            }
             router.publish_lines(now, &mut lanes);
+        }
+        if let Some(store) = store {
+            store.ask(&mut router);
         }
         is_clear = lanes.flush();
         router.count_backpressure(!is_clear);

@@ -38,52 +38,15 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 pub use database::{Database, Miscount};
 pub use error::{Fault, StoreError};
 
+use crate::mailbox::{Asker, Request};
 use crate::metrics::StoreMetrics;
 use crate::metrics::latency::Timing;
 use crate::record::{Answer, Effect, Query, Refusal, Write};
-use crate::room::publication::ClientId;
 use reader::Reader;
 use writer::Writer;
 
 /// Requests that wait, for each of the two threads: some seconds of work of a slow disk. Beyond it requests are not taken.
 pub const QUEUE: usize = 8_192;
-
-/// Who is to get an answer. The store hands it back as it came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Asker {
-    /// A client.
-    Client {
-        /// Which.
-        client: ClientId,
-        /// Which of its requests.
-        ticket: u64,
-    },
-    /// A request over HTTP.
-    Http {
-        /// The shard that has the connection.
-        shard: u8,
-        /// Which of its requests.
-        ticket: u64,
-    },
-    /// A backend.
-    Publisher {
-        /// Which of the router's tickets.
-        ticket: u64,
-    },
-    /// Nobody waits for an answer.
-    Nobody,
-}
-
-/// Something asked of the store.
-#[derive(Clone, Debug)]
-pub struct Request<T> {
-    /// Who gets the answer.
-    pub asker: Asker,
-    /// When it was asked, Unix ms: the time that is stored.
-    pub at: u64,
-    /// What is asked.
-    pub what: T,
-}
 
 /// Takes what comes of requests. Each of the store's threads has its own clone, and calls come on these threads: they must
 /// not wait for anything that waits for the store.

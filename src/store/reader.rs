@@ -3,7 +3,8 @@
 use crossbeam_channel::Receiver;
 
 use super::database::Database;
-use super::{Asker, Effects, Job, Request};
+use super::{Effects, Job};
+use crate::mailbox::{Asker, Request};
 use crate::record::Query;
 
 /// Answers after which those who asked are woken, if more wait.

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::database::{Database, Lost, now};
-use super::{Asker, Effects, Job, Request};
+use super::{Effects, Job};
+use crate::mailbox::{Asker, Request};
 use crate::metrics::StoreMetrics;
 use crate::metrics::latency::Timing;
 use crate::record::{Answer, Effect, Refusal, Write};

@@ -9,8 +9,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use fanfare::mailbox::{Asker, Request};
 use fanfare::record::{Answer, Write};
-use fanfare::store::{Asker, Database, Request};
+use fanfare::store::Database;
 use uuid::Uuid;
 
 use crate::fixture::{Directory, Fixture, Said, named, person};
@@ -44,7 +45,7 @@ fn victim() {
         let message = named(&name, &name);
         let write =
             Write::Send { by: Some(person("anna")), conversation: conversations[ticket % 2], message };
-        let asker = Asker::Publisher { ticket: ticket as u64 };
+        let asker = Asker::Router { ticket: ticket as u64 };
         names.insert(asker, name);
         store.store.write(Request { asker, at: store.now + ticket as u64, what: write }).unwrap();
     }

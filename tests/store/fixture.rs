@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use fanfare::mailbox::{Asker, Request};
 use fanfare::metrics::StoreMetrics;
 use fanfare::record::{
     Answer, Conversation, Cursor, Effect, Message, MessageType, NewMessage, Page, Person, Query, Refusal,
     Write,
 };
-use fanfare::store::{Asker, Effects, Request, Store, StoreThreads};
+use fanfare::store::{Effects, Store, StoreThreads};
 use uuid::Uuid;
 
 /// 20 May 2025, 14:30 UTC.
@@ -138,7 +139,7 @@ impl Fixture {
     }
 
     fn asker(&self) -> Asker {
-        Asker::Http { shard: 0, ticket: self.ticket.fetch_add(1, Ordering::Relaxed) }
+        Asker::Router { ticket: self.ticket.fetch_add(1, Ordering::Relaxed) }
     }
 
     /// Asks for a change, a millisecond after the one before.

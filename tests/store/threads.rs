@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use fanfare::mailbox::{Asker, Request};
 use fanfare::metrics::StoreMetrics;
 use fanfare::record::{Answer, Effect, Query, Refusal, Write};
 use fanfare::room::publication::ClientId;
-use fanfare::store::{Asker, Effects, NotTaken, QUEUE, Request, Store};
+use fanfare::store::{Effects, NotTaken, QUEUE, Store};
 
 use crate::fixture::{Directory, Fixture, Recorder, START, Said, person, words};
 
