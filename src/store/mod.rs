@@ -70,6 +70,13 @@ pub enum Asker {
         /// Which of the router's tickets.
         ticket: u64,
     },
+    /// A worker of the identity provider.
+    Login {
+        /// Which.
+        worker: u8,
+        /// Which of its requests.
+        ticket: u64,
+    },
     /// Nobody waits for an answer.
     Nobody,
 }
