@@ -1,6 +1,7 @@
 //! The requests of the identity provider (`spec/auth.md`, "Issuing tokens"): which endpoint a path is, what a request asks
 //! for, and what the answers look like.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use smol_str::SmolStr;
@@ -191,8 +192,8 @@ fn sign_in(body: Raw<'_>, may_exchange: bool) -> Result<LoginCall, RestError> {
         return Ok(LoginCall::Exchange { token: Secret::new(token) });
     }
     let email = text(body, "email", EMAIL_BYTES)?;
-    if email.chars().any(char::is_control) {
-        return Err(invalid("email", "must have no control characters"));
+    if email.trim().is_empty() || email.chars().any(char::is_control) {
+        return Err(invalid("email", "must be an address"));
     }
     let password = text(body, "password", password::MOST_BYTES)?;
     Ok(LoginCall::Password { email: SmolStr::from(email.trim()), password: Secret::new(password) })
@@ -202,14 +203,14 @@ fn sign_in(body: Raw<'_>, may_exchange: bool) -> Result<LoginCall, RestError> {
 fn text(body: Raw<'_>, field: &'static str, most: usize) -> Result<String, RestError> {
     let value = body.get(field).ok_or_else(|| invalid(field, "is missing: send a string"))?;
     let text = value.as_str().ok_or_else(|| invalid(field, "must be a string"))?;
-    match text.trim().len() {
+    match text.len() {
         0 => Err(invalid(field, "must not be empty")),
-        _ if text.len() > most => Err(invalid(field, format!("must have at most {most} bytes"))),
+        length if length > most => Err(invalid(field, format!("must have at most {most} bytes"))),
         _ => Ok(text.into_owned()),
     }
 }
 
-fn invalid(field: &'static str, error: impl Into<std::borrow::Cow<'static, str>>) -> RestError {
+fn invalid(field: &'static str, error: impl Into<Cow<'static, str>>) -> RestError {
     let error = error.into();
     RestError::new(400, ErrorCode::ValidationError, format!("{field} {error}")).field(field, error)
 }
@@ -276,5 +277,142 @@ impl LoginError {
                 format!("the server failed: try again; its log says more beside the id {error_id}"),
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JSON: Option<&str> = Some("application/json; charset=utf-8");
+
+    fn call(endpoint: Endpoint, content_type: Option<&str>, body: &str) -> Result<LoginCall, RestError> {
+        endpoint.call(content_type, None, body.as_bytes(), &mut Parser::new(64))
+    }
+
+    /// The status, and the field that is named.
+    fn refused(endpoint: Endpoint, body: &str) -> (u16, String) {
+        let error = call(endpoint, JSON, body).expect_err(body);
+        (error.status, error.details.map(|(field, _)| field.into_owned()).unwrap_or_default())
+    }
+
+    fn body_of(answer: &LoginAnswer) -> String {
+        let body = match response(answer) {
+            Ok(answer) => answer.body,
+            Err(error) => {
+                let mut body = Vec::new();
+                error.write_body(&mut body);
+                body
+            }
+        };
+        String::from_utf8(body).expect("UTF-8")
+    }
+
+    #[test]
+    fn paths_and_methods() {
+        let found = |path| endpoint("POST", path).expect("a path of ours").expect("the right method");
+        assert_eq!(found("/api/auth/login"), Endpoint::Login);
+        assert_eq!(found("/api/v1/auth/login"), Endpoint::LoginOrExchange);
+        assert_eq!(found("/api/v1/auth/refresh"), Endpoint::Refresh);
+        assert_eq!(found("/api/websocket/token"), Endpoint::WebSocketToken);
+        for other in ["/", "/api/auth/refresh", "/api/v1/auth/login/", "/api/v1/chat/sessions"] {
+            assert_eq!(endpoint("POST", other), None, "{other}");
+        }
+        let error = endpoint("GET", "/api/auth/login").expect("ours").expect_err("only POST");
+        assert_eq!((error.status, error.allow), (405, Some("POST")));
+    }
+
+    #[test]
+    fn a_sign_in_has_address_and_password() {
+        let body = r#"{"email":" ann@example.com ","password":" p\u00e4ss "}"#;
+        let expected =
+            LoginCall::Password { email: "ann@example.com".into(), password: Secret::new(" p\u{e4}ss ") };
+        assert_eq!(call(Endpoint::Login, JSON, body), Ok(expected.clone()));
+        assert_eq!(call(Endpoint::LoginOrExchange, Some("Application/JSON"), body), Ok(expected.clone()));
+        assert!(!format!("{expected:?}").contains("p\u{e4}ss"));
+    }
+
+    #[test]
+    fn the_token_of_another_provider_is_for_one_of_the_two_paths() {
+        let body = r#"{"privyToken":"a.b.c"}"#;
+        let expected = LoginCall::Exchange { token: Secret::new("a.b.c") };
+        assert_eq!(call(Endpoint::LoginOrExchange, JSON, body), Ok(expected));
+        assert_eq!(refused(Endpoint::Login, body), (400, "email".into()));
+        assert_eq!(refused(Endpoint::LoginOrExchange, r#"{"privyToken":1}"#), (400, "privyToken".into()));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let long = "a".repeat(1_025);
+        for (body, field) in [
+            (r#"{"password":"x"}"#, "email"),
+            (r#"{"email":null,"password":"x"}"#, "email"),
+            (r#"{"email":"  ","password":"x"}"#, "email"),
+            (r#"{"email":"a\u0000b","password":"x"}"#, "email"),
+            (r#"{"email":"a@b"}"#, "password"),
+            (r#"{"email":"a@b","password":""}"#, "password"),
+            (&format!(r#"{{"email":"a@b","password":"{long}"}}"#), "password"),
+            (&format!(r#"{{"email":"{long}","password":"x"}}"#), "email"),
+            ("[]", ""),
+            ("{", ""),
+            ("", ""),
+        ] {
+            assert_eq!(refused(Endpoint::Login, body), (400, field.to_owned()), "{body}");
+        }
+        for wrong in [None, Some("text/plain"), Some("application/x-www-form-urlencoded")] {
+            let error = call(Endpoint::Login, wrong, "{}").expect_err("not JSON");
+            assert_eq!(error.status, 415, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_other_two_have_a_token_and_need_no_body() {
+        let parser = &mut Parser::new(64);
+        let token = Secret::new("abc");
+        let refresh = Endpoint::Refresh.call(None, Some("abc"), b"", parser);
+        assert_eq!(refresh, Ok(LoginCall::Refresh { token: token.clone() }));
+        let websocket = Endpoint::WebSocketToken.call(None, Some("abc"), b"", parser);
+        assert_eq!(websocket, Ok(LoginCall::WebSocketToken { token }));
+        for missing in [None, Some("")] {
+            let error = Endpoint::Refresh.call(None, missing, b"", parser).expect_err("no token");
+            assert_eq!((error.status, error.code), (401, ErrorCode::AuthRequired));
+        }
+    }
+
+    #[test]
+    fn tokens_are_told_in_both_spellings() {
+        let (access, refresh) = (Secret::new("a.b.c"), Secret::new("r"));
+        assert_eq!(
+            body_of(&Ok(Issued::Tokens { access, refresh, expires_in: 900 })),
+            r#"{"access_token":"a.b.c","token_type":"bearer","accessToken":"a.b.c","refreshToken":"r","expiresIn":900}"#
+        );
+        assert_eq!(
+            body_of(&Ok(Issued::WebSocket { token: Secret::new("a.b.c"), expires_in: 60 })),
+            r#"{"token":"a.b.c","expiresIn":60}"#
+        );
+    }
+
+    #[test]
+    fn errors_have_their_status_and_say_when_to_come_back() {
+        let wait = Duration::from_secs(12);
+        let error_id = Uuid::nil();
+        for (error, status, code) in [
+            (LoginError::Off, 404, "NOT_FOUND"),
+            (LoginError::NoExchange, 400, "VALIDATION_ERROR"),
+            (LoginError::Wrong, 401, "UNAUTHORIZED"),
+            (LoginError::Token(AuthError::Expired), 401, "TOKEN_EXPIRED"),
+            (LoginError::Token(AuthError::Invalid("x")), 401, "UNAUTHORIZED"),
+            (LoginError::Refresh(TokenFault::Expired), 401, "TOKEN_EXPIRED"),
+            (LoginError::Refresh(TokenFault::Reused), 401, "UNAUTHORIZED"),
+            (LoginError::TooMany(wait), 429, "RATE_LIMITED"),
+            (LoginError::Busy, 503, "RATE_LIMITED"),
+            (LoginError::Internal { error_id }, 500, "INTERNAL_ERROR"),
+        ] {
+            let rest = error.to_rest();
+            assert_eq!((rest.status, rest.code.as_str()), (status, code), "{error:?}");
+            assert_eq!(rest.retry_after.is_some(), matches!(status, 429 | 503), "{error:?}");
+            assert!(body_of(&Err(error)).starts_with(r#"{"error":{"code":""#));
+        }
+        assert_eq!(LoginError::TooMany(wait).to_rest().retry_after, Some(wait));
     }
 }
