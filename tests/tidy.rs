@@ -38,7 +38,7 @@ const HOMES: [(&str, &[&str]); 21] = [
     ("rustrict", &["filter"]),
     ("rusqlite", &["store"]),
     ("hashlink", &["store"]),
-    ("parking_lot", &["admin", "broker"]),
+    ("parking_lot", &["admin", "broker", "login"]),
     ("signal_hook", &["cli"]),
     ("clap", &["cli", "main"]),
     ("toml", &["config"]),

@@ -80,7 +80,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         return Err(Failure::usage("--demo publishes without TLS: leave ingest.tls empty"));
     }
     let log = Log::start(&config.log);
-    if arguments.is_development() && config.auth.issue_tokens {
+    if arguments.is_development() && config.auth.issue_tokens && verifier.signs() {
         dev::accounts(&config.store.path)?;
     }
     // Before any thread starts, so that no signal is missed.
