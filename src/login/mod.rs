@@ -197,7 +197,8 @@ impl Workers {
     }
 }
 
-/// The running workers. Dropping it stops them too. It must end before the store that they ask.
+/// The running workers. Dropping it stops them too. They end after the shards, since a request that comes at that moment may
+/// stay unanswered, and before the store that they ask.
 pub struct LoginThreads {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
