@@ -70,6 +70,7 @@ pub mod config;
 pub mod filter;
 pub mod hash;
 pub mod limits;
+pub mod login;
 pub mod mailbox;
 pub mod metrics;
 pub mod proto;
