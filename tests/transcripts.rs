@@ -280,11 +280,7 @@ impl Bench {
         }
         let auth = AuthSettings { secret: Secret::new(SECRET), ..AuthSettings::default() };
         Some(Bench {
-            settings: AppSettings {
-                patterns: RoomPatterns::default(),
-                control: Some(control.parse().unwrap()),
-                grace: Duration::from_secs(30),
-            },
+            settings: AppSettings { control: Some(control.parse().unwrap()), ..AppSettings::default() },
             verifier: Verifier::new(&auth).unwrap(),
             parser: Parser::new(64),
             out: Outputs::default(),
@@ -353,7 +349,10 @@ impl Bench {
                 }
                 Output::Publish { confirmation, counted: false, .. } => confirmation,
                 Output::Deadline => continue,
-                Output::Publish { .. } | Output::Presence { .. } | Output::Forward { .. } => {
+                Output::Publish { .. }
+                | Output::Presence { .. }
+                | Output::Forward { .. }
+                | Output::Store { .. } => {
                     sent = None;
                     continue;
                 }

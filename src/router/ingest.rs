@@ -6,7 +6,7 @@ use crate::close::ErrorCode;
 use crate::limits::{TURN_BYTES, TURN_EVENTS};
 use crate::mailbox::ToShard;
 use crate::metrics::IngestResult;
-use crate::proto::ingest::{self, Line, Piece, reply};
+use crate::proto::ingest::{self, ConversationCreate, ConversationMessage, Line, Piece, reply};
 use crate::router::publisher::{Publisher, Source};
 use crate::router::replies::{Counted, ticket};
 use crate::router::{Post, Router};
@@ -141,6 +141,12 @@ impl Router {
                 }
                 true
             }
+            Ok(Line::ConversationCreate(ConversationCreate { id, .. }))
+            | Ok(Line::ConversationMessage(ConversationMessage { id, .. })) => {
+                let message = "conversations need a store, and none is connected";
+                self.refuse(publisher, number, id.as_deref(), ErrorCode::ConnectionError, message);
+                true
+            }
             Ok(operation) => {
                 self.operation(key, publisher, operation, post);
                 true
@@ -200,7 +206,10 @@ impl Router {
             }
             Line::Ping => publisher.replies.write(reply::write_pong),
             // Taken care of before.
-            Line::Publish(_) | Line::Auth { .. } => {}
+            Line::Publish(_)
+            | Line::Auth { .. }
+            | Line::ConversationCreate(_)
+            | Line::ConversationMessage(_) => {}
         }
     }
 
