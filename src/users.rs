@@ -391,6 +391,27 @@ mod tests {
     }
 
     #[test]
+    fn a_message_counts_against_all_rates_or_none() {
+        let rates = [Rate::per_seconds(2, 1), Rate::per_seconds(3, 60)];
+        let user = User::anonymous();
+        let second = 1_000_000_000;
+        assert_eq!([0, 0].map(|now| user.allow_message(&rates, now)), [Ok(()); 2]);
+        assert_eq!(user.allow_message(&rates, 0), Err(Duration::from_millis(500)));
+        // Had the refused one counted against the second rate, this would be one too many.
+        assert_eq!(user.allow_message(&rates, second), Ok(()));
+        assert_eq!(user.allow_message(&rates, second), Err(Duration::from_secs(19)));
+        user.give_back_message(&rates);
+        assert_eq!(user.allow_message(&rates, second), Ok(()));
+        assert!(!user.is_idle(second) && user.is_idle(61 * second));
+        let rate = Some(rates[0]);
+        assert_eq!([0; 2].map(|now| user.allow(Meter::Typing, rate, now)), [Ok(()); 2]);
+        assert!(user.allow(Meter::Typing, rate, 0).is_err());
+        assert_eq!(user.allow(Meter::Conversations, rate, 0), Ok(()));
+        user.give_back(Meter::Typing, rate);
+        assert_eq!(user.allow(Meter::Typing, rate, 0), Ok(()));
+    }
+
+    #[test]
     fn concurrent_connects_and_sweeps_lose_nothing() {
         let users = Users::default();
         let limits = UserLimits { connections: 0, connects: None };

@@ -28,14 +28,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use fanfare::app::{AppOpening, AppSettings, Context, Input, Labels, Opening, Output, Outputs, Session};
 use fanfare::audience::{App, Wire};
 use fanfare::auth::Verifier;
 use fanfare::proto::json::Parser;
 use fanfare::proto::ws;
-use fanfare::room::pattern::RoomPatterns;
 use fanfare::room::publication::ClientId;
 use fanfare::settings::{AuthSettings, Secret};
 use fanfare::time::Now;

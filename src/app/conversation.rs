@@ -25,6 +25,7 @@ use crate::limits::STORE_REQUESTS;
 use crate::metrics::LimitKind;
 use crate::proto::json::Raw;
 use crate::record::{Answer, Query, Refusal};
+use crate::users::Meter;
 
 pub use backend::{NotSaid, create, say};
 pub use tell::{Delivered, Told, coming, tell};
@@ -349,8 +350,11 @@ impl Session {
         if let Some(chat) = self.chat() {
             chat.joined.answered(ticket);
         }
-        if purpose == Purpose::Send {
-            self.user.give_back_message(&context.settings.messages);
+        // What came to nothing does not count.
+        match purpose {
+            Purpose::Send => self.user.give_back_message(&context.settings.messages),
+            Purpose::TypingStart => self.user.give_back(Meter::Typing, context.settings.typing),
+            _ => {}
         }
         context.out.count_limit(LimitKind::Store);
         self.refuse_with(context, &Refused::busy(), purpose.event());
@@ -426,3 +430,6 @@ pub(super) fn write_error(
         error.put("request_event", event);
     });
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,7 @@ impl Status {
     /// All of them, in the order of their numbers.
     pub(super) const ALL: [Status; 4] = [Status::Online, Status::Away, Status::Busy, Status::Offline];
 
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Status::Online => "online",
             Status::Away => "away",

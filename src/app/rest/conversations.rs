@@ -215,3 +215,6 @@ fn refused(refusal: &Refusal) -> RestError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
