@@ -243,9 +243,9 @@ fn settings(limits: Limits, recovery: Option<Duration>) -> io::Result<ShardSetti
     let verifier = Verifier::new(&AuthSettings { secret, ..AuthSettings::default() });
     Ok(ShardSettings {
         app: AppSettings {
-            patterns: RoomPatterns::default(),
             control: limits.control,
             grace: Duration::from_secs(30),
+            ..AppSettings::default()
         },
         limits,
         apps: [false; App::COUNT],

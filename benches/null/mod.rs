@@ -114,11 +114,7 @@ impl World {
         let clock = Rc::new(Cell::new(START));
         let settings = RouterSettings::new(RoomPatterns::default(), 1, &limits);
         let shard_settings = ShardSettings {
-            app: AppSettings {
-                patterns: RoomPatterns::default(),
-                control: None,
-                grace: Duration::from_secs(30),
-            },
+            app: AppSettings { control: None, grace: Duration::from_secs(30), ..AppSettings::default() },
             limits,
             apps: [true; App::COUNT],
             allowed_origins: Vec::new(),

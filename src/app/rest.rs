@@ -3,6 +3,7 @@
 //! Pure: the shard has read the request and checked the token where the endpoint wants one; it carries out what comes of
 //! it. It must not know connections, threads or the store. `spec/decisions.md` 16 has the form of errors.
 
+pub mod conversations;
 pub mod login;
 
 use std::borrow::Cow;

@@ -80,6 +80,10 @@ pub(super) fn shard_settings(
         app: AppSettings {
             patterns: patterns.clone(),
             control: config.limits.control,
+            messages: config.limits.messages.clone(),
+            typing: config.limits.typing,
+            conversations: config.limits.conversations,
+            filter: config.filter.clone(),
             grace: config.auth.grace,
         },
         verifier,

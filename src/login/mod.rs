@@ -159,7 +159,7 @@ impl Login {
         self.shared.jobs.try_send(Job::Request(Box::new(request))).map_err(|_| LoginError::Busy)
     }
 
-    /// The store's answer to a request of [`Asker::Login`](crate::store::Asker::Login), to be called from its
+    /// The store's answer to a request of [`Asker::Login`](crate::mailbox::Asker::Login), to be called from its
     /// [`Effects`](crate::store::Effects). Waits for nothing.
     pub fn answered(&self, worker: u8, ticket: u64, answer: Result<Answer, Refusal>) {
         if let Some(mail) = self.shared.mail.get(usize::from(worker)) {

@@ -16,7 +16,8 @@ use crate::record::{
     Account, Answer, NewRefreshToken, Query, Refreshed, Refusal, TokenFault, TokenHash, Write,
 };
 use crate::settings::Secret;
-use crate::store::{Asker, NotTaken, Request, Store};
+use crate::mailbox::{Asker, Request};
+use crate::store::{NotTaken, Store};
 use crate::time::Now;
 
 /// How long the store may take: longer than it waits for another program (`fanfare user`) to end its transaction.

@@ -72,6 +72,8 @@ impl<N: Net> Shard<N> {
                 }
             }
             Output::Forward { event, data } => self.forward(slot, event, &data, now),
+            // No store is connected.
+            Output::Store { ticket, .. } => self.input(slot, Input::StoreBusy { ticket }, now),
             Output::Deadline => match self.clients.get(slot).map(|client| &client.way) {
                 Some(Way::Own(line)) => self.arm(line.conn, now),
                 Some(Way::Engine(engine)) => self.arm_engine(*engine, now),

@@ -14,7 +14,8 @@ use fanfare::login::{Answers, Issuer, Login, LoginRequest, LoginThreads, Workers
 use fanfare::metrics::StoreMetrics;
 use fanfare::record::{Answer, Effect, NewAccount, Refusal, Write};
 use fanfare::settings::{AuthSettings, Secret};
-use fanfare::store::{Asker, Database, Effects, Store, StoreThreads};
+use fanfare::mailbox::Asker;
+use fanfare::store::{Database, Effects, Store, StoreThreads};
 use fanfare::time::Now;
 use uuid::Uuid;
 

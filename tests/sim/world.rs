@@ -139,11 +139,7 @@ impl World {
             ..RouterSettings::new(RoomPatterns::default(), shards, &limits)
         };
         let shard_settings = Arc::new(ShardSettings {
-            app: AppSettings {
-                patterns: RoomPatterns::default(),
-                control: None,
-                grace: Duration::from_secs(5),
-            },
+            app: AppSettings { control: None, grace: Duration::from_secs(5), ..AppSettings::default() },
             limits,
             apps: [true; App::COUNT],
             allowed_origins: Vec::new(),
