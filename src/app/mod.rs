@@ -275,6 +275,11 @@ impl Session {
         &self.user
     }
 
+    /// What other users are shown, if the token says it.
+    pub fn username(&self) -> Option<&str> {
+        self.details.as_ref()?.username.as_deref()
+    }
+
     /// The client's place.
     pub fn client(&self) -> ClientId {
         self.client

@@ -12,11 +12,11 @@ use uuid::Uuid;
 use super::{Answers, Issuer, Job, LoginRequest, Mail, Shared};
 use crate::app::rest::login::{CONNECT_SECONDS, Issued, LoginAnswer, LoginCall, LoginError};
 use crate::auth::{Claims, new_refresh_token, password, refresh_token_hash};
+use crate::mailbox::{Asker, Request};
 use crate::record::{
     Account, Answer, NewRefreshToken, Query, Refreshed, Refusal, TokenFault, TokenHash, Write,
 };
 use crate::settings::Secret;
-use crate::mailbox::{Asker, Request};
 use crate::store::{NotTaken, Store};
 use crate::time::Now;
 

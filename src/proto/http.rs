@@ -4,6 +4,7 @@
 //! meaning or sockets. Bodies are the caller's: a request tells their length, chunked ones are refused.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use httparse::{EMPTY_HEADER, Header, Status};
 
@@ -269,6 +270,11 @@ pub fn read_chunked(bytes: &[u8], most: usize) -> Chunked {
         body.extend_from_slice(&chunk[..length]);
         at += length + 2;
     }
+}
+
+/// A time to wait as `Retry-After` says it, in seconds: rounded up, so that who waits that long is let through.
+pub fn retry_after(wait: Duration) -> String {
+    wait.as_nanos().div_ceil(1_000_000_000).max(1).to_string()
 }
 
 /// Appends a response with its body. `Content-Length` is added, except where none may stand (RFC 9110 §8.6).

@@ -27,7 +27,7 @@ use crate::time::Now;
 use crate::transport::tls::TlsConfig;
 
 pub use alone::{Alone, run_alone};
-pub use router::{RouterLane, run_router};
+pub use router::{RouterEnds, RouterLane, run_router};
 pub use sharded::{ShardLanes, ShardMailbox, run_shard};
 pub use store::{StoreEnd, StoreLane};
 

@@ -25,6 +25,18 @@ pub struct RouterLane {
     pub router_waits: Arc<AtomicBool>,
 }
 
+/// What the router is told.
+pub struct RouterEnds {
+    /// By the broker.
+    pub commands: Receiver<RouterCommand>,
+    /// By the shards: joins, leaves, counts.
+    pub control: Receiver<ToRouter>,
+    /// By clients: what they publish.
+    pub data: Receiver<ToRouter>,
+    /// By the store, where there is one.
+    pub store: Option<StoreEnd>,
+}
+
 /// Posts to the shards' lanes; what finds no room waits here, and the publishers are not read meanwhile.
 struct Lanes {
     lanes: Vec<RouterLane>,
@@ -77,19 +89,17 @@ pub fn run_router(
     mut poll: Poll,
     alarm: &Alarm,
     mut router: Router,
-    commands: &Receiver<RouterCommand>,
-    control: &Receiver<ToRouter>,
-    data: &Receiver<ToRouter>,
-    store: Option<&StoreEnd>,
+    ends: &RouterEnds,
     lanes: Vec<RouterLane>,
 ) -> io::Result<()> {
+    let RouterEnds { commands, control, data, store } = ends;
     let mut events = Events::with_capacity(EVENTS);
     let pending = lanes.iter().map(|_| VecDeque::new()).collect();
     let mut lanes = Lanes { posted: vec![false; lanes.len()], pending, lanes };
     let mut is_clear = true;
     loop {
         let now = Now::read();
-        let says_more = store.is_some_and(|store| !store.lane.is_empty());
+        let says_more = store.as_ref().is_some_and(|store| !store.lane.is_empty());
         let timeout = match is_clear && (router.has_ready() || !data.is_empty() || says_more) {
             true => Duration::ZERO,
             false => router.next_tick(now).unwrap_or(Duration::from_secs(1)).min(Duration::from_secs(1)),

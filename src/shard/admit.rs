@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smol_str::SmolStr;
 use uuid::Uuid;
 
 use crate::app::{AppOpening, Input, Labels, Opening, Session};
@@ -132,6 +133,7 @@ impl<N: Net> Shard<N> {
         let user = self.count_user(app, identity.as_ref(), now)?;
         let app = match app {
             App::Account => AppOpening::Account(labels),
+            App::Conversation => AppOpening::Conversation,
             _ => AppOpening::Market(Wire::Native),
         };
         Ok(Admitted { upgrade, opening: NewClient { user, identity, app } })
@@ -163,9 +165,19 @@ impl<N: Net> Shard<N> {
         }
         token
             .ok_or(AuthError::Missing)
-            .and_then(|token| self.settings.verifier.verify(&token, now.unix_seconds()))
+            .and_then(|token| self.verify(&token, now))
             .map(Some)
             .map_err(|error| Refusal::unauthorized(&error))
+    }
+
+    /// Who may connect with a token. A single-use one is used now.
+    pub(super) fn verify(&self, token: &str, now: Now) -> Result<Identity, AuthError> {
+        let now = now.unix_seconds();
+        let (identity, once) = self.settings.verifier.verify_to_connect(token, now)?;
+        if let Some(once) = once {
+            self.common.used.take(once, now)?;
+        }
+        Ok(identity)
     }
 
     /// Takes a place of the user's.
@@ -258,7 +270,34 @@ impl<N: Net> Shard<N> {
             let user = Arc::clone(client.session.user());
             self.outgoing.push(ToRouter::UserUp { shard: self.id, user });
         }
+        if self.is_only_chat(slot)
+            && let Some(client) = self.clients.get(slot)
+        {
+            let user = Arc::clone(client.session.user());
+            let username = client.session.username().map(SmolStr::new);
+            self.outgoing.push(ToRouter::ChatUp { shard: self.id, user, username });
+        }
         slot
+    }
+}
+
+impl<N: Net> Shard<N> {
+    /// Whether a client is of the app `conversation`, and its user has no other such client on this shard.
+    pub(super) fn is_only_chat(&self, slot: u32) -> bool {
+        let Some(client) = self.clients.get(slot) else { return false };
+        if client.wire.app() != App::Conversation {
+            return false;
+        }
+        let user = client.session.user();
+        let mut at = self.local_users.first(user.hash(), user.id());
+        // At most the user's connection limits long.
+        while let Some(other) = self.clients.get(at) {
+            if at != slot && other.wire.app() == App::Conversation {
+                return false;
+            }
+            at = other.next_of_user;
+        }
+        true
     }
 }
 
@@ -268,10 +307,10 @@ fn route(request: &Request<'_>) -> Option<App> {
         "/feed" => Some(App::Market),
         "/ws" => match request.query_param("app").as_deref() {
             Some("account") => Some(App::Account),
+            Some("conversation") => Some(App::Conversation),
             Some(_) => None,
             None if request.query_param("token").is_some() => Some(App::Account),
-            // A token anywhere else belongs to the app `conversation`, which is not served yet.
-            None if token(request).is_some() => None,
+            None if token(request).is_some() => Some(App::Conversation),
             None => Some(App::Account),
         },
         _ => None,

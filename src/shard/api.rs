@@ -22,7 +22,7 @@ use crate::proto::http::{self, Chunked, Request};
 use crate::proto::upgrade;
 use crate::record::{Answer, Refusal};
 use crate::shard::conn::{NO_ENGINE, Phase, Reply, Waiting};
-use crate::shard::engine::{Exchange, Next};
+use crate::shard::http::{Exchange, Next};
 use crate::shard::{Net, Shard};
 use crate::time::Now;
 use crate::users::User;
@@ -88,8 +88,12 @@ impl<N: Net> Shard<N> {
             _ if request.method == "OPTIONS" => self.preflight(request, exchange),
             Err(error) => self.api_error(&error, Exchange { length: usize::MAX, ..exchange }),
             Ok(_) if is_surplus || self.drain.is_some() => {
-                let error = RestError::new(503, ErrorCode::ConnectionLimit, "the server has no room: try again later")
-                    .retry_after(Duration::from_secs(5));
+                let error = RestError::new(
+                    503,
+                    ErrorCode::ConnectionLimit,
+                    "the server has no room: try again later",
+                )
+                .retry_after(Duration::from_secs(5));
                 self.api_error(&error, Exchange { length: usize::MAX, ..exchange })
             }
             Ok(endpoint) => self.read_body(endpoint, request, exchange),
@@ -99,7 +103,8 @@ impl<N: Net> Shard<N> {
     /// Waits for the body, which is small; then asks.
     fn read_body(&mut self, endpoint: Endpoint, request: &Request<'_>, exchange: Exchange<'_>) -> Next {
         let behind = exchange.behind;
-        let wrong = |status, message: &'static str| RestError::new(status, ErrorCode::InvalidMessage, message);
+        let wrong =
+            |status, message: &'static str| RestError::new(status, ErrorCode::InvalidMessage, message);
         let too_large = || RestError::new(413, ErrorCode::MessageTooLarge, "a body has at most 65536 bytes");
         // Where a body ends is not known in these cases, so nothing can follow.
         let error = match request.content_length() {
@@ -127,7 +132,13 @@ impl<N: Net> Shard<N> {
         self.api_error(&error, Exchange { length: usize::MAX, ..exchange })
     }
 
-    fn ask(&mut self, endpoint: Endpoint, request: &Request<'_>, body: &[u8], exchange: Exchange<'_>) -> Next {
+    fn ask(
+        &mut self,
+        endpoint: Endpoint,
+        request: &Request<'_>,
+        body: &[u8],
+        exchange: Exchange<'_>,
+    ) -> Next {
         let asked = match endpoint {
             Endpoint::Conversations(endpoint) => self.ask_store(endpoint, request, body, &exchange),
             Endpoint::Login(endpoint) => self.ask_login(endpoint, request, body, &exchange),
@@ -175,7 +186,8 @@ impl<N: Net> Shard<N> {
         let asker = Asker::Http { shard: self.id, conn: exchange.key, serial };
         if !self.ask_of_store(asker, what, now) {
             endpoint.not_asked(&user, &self.settings.app);
-            let error = RestError::new(503, ErrorCode::RateLimited, "the server is busy: try again in a moment");
+            let error =
+                RestError::new(503, ErrorCode::RateLimited, "the server is busy: try again in a moment");
             return Err(error.retry_after(Duration::from_secs(1)));
         }
         Ok(Awaited::Conversations { endpoint, user })
@@ -220,13 +232,7 @@ impl<N: Net> Shard<N> {
     }
 
     /// The store's answer to a request.
-    pub(super) fn api_stored(
-        &mut self,
-        key: u32,
-        serial: u32,
-        answer: &Result<Answer, Refusal>,
-        now: Now,
-    ) {
+    pub(super) fn api_stored(&mut self, key: u32, serial: u32, answer: &Result<Answer, Refusal>, now: Now) {
         let Some(awaited) = self.awaited(key, serial) else { return };
         if let Awaited::Conversations { endpoint, user } = awaited {
             let answer = endpoint.response(answer, &user, &self.settings.app);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::app::outputs::{Joining, Text};
 use crate::app::{Asked, Context, Input, Output};
-use crate::mailbox::{Forward, ToRouter};
+use crate::mailbox::{Asker, Forward, ToRouter};
 use crate::metrics::LimitKind;
 use crate::room::latest::Latest;
 use crate::room::members::Membership;
@@ -72,8 +72,14 @@ impl<N: Net> Shard<N> {
                 }
             }
             Output::Forward { event, data } => self.forward(slot, event, &data, now),
-            // No store is connected.
-            Output::Store { ticket, .. } => self.input(slot, Input::StoreBusy { ticket }, now),
+            Output::Store { ticket, what } => {
+                let Some(client) = self.clients.get(slot).map(|client| client.session.client()) else {
+                    return;
+                };
+                if !self.ask_of_store(Asker::Client { client, ticket }, what, now) {
+                    self.input(slot, Input::StoreBusy { ticket }, now);
+                }
+            }
             Output::Deadline => match self.clients.get(slot).map(|client| &client.way) {
                 Some(Way::Own(line)) => self.arm(line.conn, now),
                 Some(Way::Engine(engine)) => self.arm_engine(*engine, now),

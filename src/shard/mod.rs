@@ -5,6 +5,7 @@
 //! network with a virtual clock. Nothing of a shard is shared; there is no lock here.
 
 mod admit;
+mod api;
 mod apply;
 mod backlog;
 mod client;
@@ -42,8 +43,9 @@ pub use handover::HandedOver;
 
 use crate::app::{AppSettings, Outputs};
 use crate::audience::App;
-use crate::auth::Verifier;
+use crate::auth::{UsedTokens, Verifier};
 use crate::limits::{AddressRange, Limits};
+use crate::login::Login;
 use crate::mailbox::ToRouter;
 use crate::metrics::ShardMetrics;
 use crate::metrics::latency::LatencyRecorder;
@@ -57,6 +59,7 @@ use crate::shard::fanout::Fanout;
 use crate::shard::rooms::LocalRooms;
 use crate::shard::slots::Slots;
 use crate::shard::wheel::Wheel;
+use crate::store::Store;
 use crate::time::Now;
 use crate::transport::tls::TlsConfig;
 use crate::transport::{ReadScratch, Stream, WriteScratch};
@@ -122,12 +125,18 @@ impl ShardSettings {
 }
 
 /// What the shards of a process have in common.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Common {
     /// All users.
     pub users: Arc<Users>,
     /// Open sockets of all shards; the accept thread counts up, the shards count down.
     pub open_sockets: Arc<AtomicUsize>,
+    /// Single-use tokens that were used.
+    pub used: Arc<UsedTokens>,
+    /// The store, where an app or the identity provider needs it.
+    pub store: Option<Store>,
+    /// The identity provider, where it is on.
+    pub login: Option<Login>,
 }
 
 /// The shard.
@@ -163,6 +172,8 @@ pub struct Shard<N: Net> {
     drain: Option<Drain>,
     parser: Parser,
     outputs: Outputs,
+    /// Requests that other threads were asked to answer, so far.
+    requests: u32,
     read_scratch: Option<Box<ReadScratch>>,
     write_scratch: WriteScratch,
     gather: Vec<u8>,
@@ -204,6 +215,7 @@ impl<N: Net> Shard<N> {
             drain: None,
             parser,
             outputs: Outputs::default(),
+            requests: 0,
             read_scratch: Some(Box::default()),
             write_scratch: WriteScratch::default(),
             gather: Vec::new(),

@@ -7,7 +7,7 @@ use crate::proto::http::{self, HeadError};
 use crate::proto::ws::{self, Decoder, Message, Violation};
 use crate::shard::client::Client;
 use crate::shard::conn::{Owner, Phase};
-use crate::shard::engine::Next;
+use crate::shard::http::Next;
 use crate::shard::line::LineKey;
 use crate::shard::wheel;
 use crate::shard::{Net, Shard};
@@ -114,7 +114,7 @@ impl<N: Net> Shard<N> {
                     self.head(key, &mut bytes, now);
                 }
             }
-            Phase::Polling(_) | Phase::Answering(_) => self.keep_pending(key, bytes),
+            Phase::Polling(_) | Phase::Waiting(_) | Phase::Answering(_) => self.keep_pending(key, bytes),
             Phase::WebSocket { .. } => self.frames(key, bytes, now),
             Phase::Lingering { discarded } => {
                 *discarded += bytes.len();
@@ -131,6 +131,7 @@ impl<N: Net> Shard<N> {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let pending = match &mut conn.phase {
             Phase::Polling(poll) => &mut poll.pending,
+            Phase::Waiting(waiting) => &mut waiting.pending,
             Phase::Answering(answer) => &mut answer.pending,
             _ => return,
         };

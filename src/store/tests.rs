@@ -293,7 +293,7 @@ fn everything(database: &mut Database) {
 
 /// Keeps what a writer says.
 #[derive(Clone)]
-struct Said(Sender<Result<Effect, Result<Answer, Refusal>>>);
+struct Said(Sender<Word>);
 
 impl Effects for Said {
     fn publish(&mut self, effect: Effect) {
@@ -307,14 +307,14 @@ impl Effects for Said {
     fn flush(&mut self) {}
 }
 
+/// What others are told, or an answer.
+type Word = Result<Effect, Result<Answer, Refusal>>;
+
 /// Carries out these requests in one transaction, and ends.
-fn together(
-    database: Database,
-    writes: Vec<Write>,
-) -> (Receiver<Result<Effect, Result<Answer, Refusal>>>, Arc<StoreMetrics>) {
+fn together(database: Database, writes: Vec<Write>) -> (Receiver<Word>, Arc<StoreMetrics>) {
     let (jobs, queue) = bounded(writes.len() + 1);
     for (ticket, what) in (0..).zip(writes) {
-        let asker = Asker::Publisher { ticket };
+        let asker = Asker::Router { ticket };
         jobs.send(Job::Request(Request { asker, at: NOW, what })).expect("there is room");
     }
     jobs.send(Job::Stop).expect("there is room");

@@ -97,6 +97,8 @@ impl Broker {
             settings.insert(key.trim().to_owned(), value.trim().to_owned());
         }
         let directory = TemporaryDirectory::new();
+        let store = format!("{:?}", directory.0.join("fanfare.db"));
+        settings.entry("store.path".to_owned()).or_insert(store);
         write_settings(&directory, &settings);
         let mut process = Command::new(env!("CARGO_BIN_EXE_fanfare"))
             .arg("serve")

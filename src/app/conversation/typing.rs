@@ -166,8 +166,4 @@ impl Session {
             counted: false,
         });
     }
-
-    fn username(&self) -> Option<&str> {
-        self.details.as_ref().and_then(|details| details.username.as_deref())
-    }
 }

@@ -110,6 +110,13 @@ impl Endpoint {
         })
     }
 
+    /// The store was busy: what was counted for the request is given back.
+    pub fn not_asked(&self, user: &User, settings: &AppSettings) {
+        if *self == Endpoint::Create {
+            user.give_back(Meter::Conversations, settings.conversations);
+        }
+    }
+
     /// The answer, from the store's.
     ///
     /// # Errors
@@ -145,9 +152,7 @@ impl Endpoint {
                 200
             }
             (_, Err(refusal)) => {
-                if *self == Endpoint::Create {
-                    user.give_back(Meter::Conversations, settings.conversations);
-                }
+                self.not_asked(user, settings);
                 return Err(refused(refusal));
             }
             // The store answers what was asked.

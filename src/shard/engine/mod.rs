@@ -36,8 +36,6 @@ use crate::shard::wheel::Tick;
 use crate::shard::{Net, Shard, wheel};
 use crate::time::Now;
 
-pub(super) use request::Next;
-
 /// Random bytes in a session id: nobody can guess another one's.
 const ID_BYTES: usize = 16;
 /// The shard, the slot, the random bytes.

@@ -217,7 +217,7 @@ impl<N: Net> Shard<N> {
         }
         token
             .ok_or(AuthError::Missing)
-            .and_then(|token| self.settings.verifier.verify(&token, now.unix_seconds()))
+            .and_then(|token| self.verify(&token, now))
             .map(Some)
             .map_err(|error| Refusal::unauthorized(&error))
     }
