@@ -29,7 +29,7 @@ static PHONE: LazyLock<Regex> = LazyLock::new(|| {
 
 #[expect(clippy::expect_used, reason = "the patterns are constants, and a test compiles each")]
 fn pattern(text: &str) -> Regex {
-    Regex::new(text).expect("a constant pattern")
+    Regex::new(text).expect("the patterns are constants that the tests compile")
 }
 
 /// The text with everything masked that the settings ask for, and whether anything was.

@@ -49,8 +49,6 @@ pub(super) struct Chat {
     requests: u64,
     joined: Joined,
     typing: Typing,
-    /// When the client was last told that a status could not be published, monotonic ns.
-    told_busy: u64,
 }
 
 /// What the store was asked for, in the low bits of a ticket, so that nothing needs to be kept.
@@ -372,18 +370,11 @@ impl Session {
         if self.app() != App::Conversation {
             return false;
         }
-        match asked.event {
-            "typing:stop" => {
-                self.retry_stop(asked.ack, context);
-                true
-            }
-            // One refusal for all contacts.
-            "user:status" => {
-                let now = context.now.mono.max(1);
-                self.chat().is_some_and(|chat| std::mem::replace(&mut chat.told_busy, now) == now)
-            }
-            _ => false,
+        let is_stop = asked.event == "typing:stop";
+        if is_stop {
+            self.retry_stop(asked.ack, context);
         }
+        is_stop
     }
 }
 

@@ -7,7 +7,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::app::StoreRequest;
 use crate::app::rest::conversations::{self, Call};
 use crate::app::rest::login::{self, LoginAnswer};
 use crate::app::rest::{RestAnswer, RestError};
@@ -140,7 +139,7 @@ impl<N: Net> Shard<N> {
         exchange: Exchange<'_>,
     ) -> Next {
         let asked = match endpoint {
-            Endpoint::Conversations(endpoint) => self.ask_store(endpoint, request, body, &exchange),
+            Endpoint::Conversations(endpoint) => self.wish_of_api(endpoint, request, body, &exchange),
             Endpoint::Login(endpoint) => self.ask_login(endpoint, request, body, &exchange),
         };
         let awaited = match asked {
@@ -162,7 +161,7 @@ impl<N: Net> Shard<N> {
         self.requests
     }
 
-    fn ask_store(
+    fn wish_of_api(
         &mut self,
         mut endpoint: conversations::Endpoint,
         request: &Request<'_>,
@@ -184,23 +183,8 @@ impl<N: Net> Shard<N> {
         let what = endpoint.request(&call, &mut self.parser)?;
         let serial = self.next_request();
         let asker = Asker::Http { shard: self.id, conn: exchange.key, serial };
-        if !self.ask_of_store(asker, what, now) {
-            endpoint.not_asked(&user, &self.settings.app);
-            let error =
-                RestError::new(503, ErrorCode::RateLimited, "the server is busy: try again in a moment");
-            return Err(error.retry_after(Duration::from_secs(1)));
-        }
+        self.wish(asker, what, now);
         Ok(Awaited::Conversations { endpoint, user })
-    }
-
-    /// Whether the store has taken a request.
-    pub(super) fn ask_of_store(&self, asker: Asker, what: StoreRequest, now: Now) -> bool {
-        let Some(store) = &self.common.store else { return false };
-        let at = now.unix_ms();
-        match what {
-            StoreRequest::Write(what) => store.write(crate::mailbox::Request { asker, at, what }).is_ok(),
-            StoreRequest::Query(what) => store.read(crate::mailbox::Request { asker, at, what }).is_ok(),
-        }
     }
 
     fn ask_login(
@@ -237,6 +221,14 @@ impl<N: Net> Shard<N> {
         if let Awaited::Conversations { endpoint, user } = awaited {
             let answer = endpoint.response(answer, &user, &self.settings.app);
             self.api_answer(key, answer, now);
+        }
+    }
+
+    /// The store did not take a request.
+    pub(super) fn api_busy(&mut self, key: u32, serial: u32, now: Now) {
+        if let Some(Awaited::Conversations { endpoint, user }) = self.awaited(key, serial) {
+            endpoint.not_asked(&user, &self.settings.app);
+            self.api_overdue(key, now);
         }
     }
 

@@ -144,14 +144,8 @@ fn tell_unread(
     })
 }
 
-/// `user:online {user_id, username, online_at}` or `user:offline {…, offline_at}` to each of these users.
-pub fn coming(
-    user: &str,
-    username: Option<&str>,
-    contacts: &[SmolStr],
-    is_online: bool,
-    now: Now,
-) -> Vec<Publication> {
+/// `user:online {user_id, username, online_at}` or `user:offline {…, offline_at}`, for the user's contacts.
+pub fn coming(user: &str, username: Option<&str>, is_online: bool, now: Now) -> Publication {
     let (event, at) = match is_online {
         true => ("\"user:online\"", "online_at"),
         false => ("\"user:offline\"", "offline_at"),
@@ -160,5 +154,5 @@ pub fn coming(
         object.put("user_id", user).put("username", username);
         shapes::put_time(object, at, now.unix_ms());
     });
-    contacts.iter().map(|contact| news.to_user(contact)).collect()
+    news.to_user(user)
 }
