@@ -16,7 +16,7 @@ use crate::close::ErrorCode;
 use crate::limits::BODY_BYTES;
 use crate::login::LoginRequest;
 use crate::mailbox::Asker;
-use crate::metrics::Rejection;
+use crate::metrics::{LimitKind, Rejection};
 use crate::proto::http::{self, Chunked, Request};
 use crate::proto::upgrade;
 use crate::record::{Answer, Refusal};
@@ -85,7 +85,7 @@ impl<N: Net> Shard<N> {
         }
         Some(match endpoint {
             _ if request.method == "OPTIONS" => self.preflight(request, exchange),
-            Err(error) => self.api_error(&error, Exchange { length: usize::MAX, ..exchange }),
+            Err(error) => self.api_error(&error, Exchange { length: body_length(request), ..exchange }),
             Ok(_) if is_surplus || self.drain.is_some() => {
                 let error = RestError::new(
                     503,
@@ -180,7 +180,11 @@ impl<N: Net> Shard<N> {
             settings: &self.settings.app,
             now,
         };
-        let what = endpoint.request(&call, &mut self.parser)?;
+        let what = endpoint.request(&call, &mut self.parser).inspect_err(|error| {
+            if error.status == 429 {
+                self.metrics.rate_limited[LimitKind::Conversations as usize].add(1);
+            }
+        })?;
         let serial = self.next_request();
         let asker = Asker::Http { shard: self.id, conn: exchange.key, serial };
         self.wish(asker, what, now);
@@ -270,9 +274,20 @@ impl<N: Net> Shard<N> {
         }
     }
 
+    /// Answers with an error. A body that is not here yet is not waited for: then nothing can follow.
     fn api_error(&mut self, error: &RestError, exchange: Exchange<'_>) -> Next {
+        let keep = exchange.reply.keep && exchange.behind.len() >= exchange.length;
+        let exchange = Exchange { reply: Reply { keep, ..exchange.reply }, ..exchange };
         let response = error_response(&exchange.reply, error);
         self.settle(response, exchange)
+    }
+}
+
+/// How long a request's body is; more than can be there, where only its end would tell.
+fn body_length(request: &Request<'_>) -> usize {
+    match request.content_length() {
+        Ok(length) => length.map_or(0, |length| length as usize),
+        Err(_) => usize::MAX,
     }
 }
 
