@@ -78,6 +78,8 @@ CREATE TABLE messages (
 -- Histories, newest first: the rowid is the last column of every index.
 CREATE INDEX messages_history ON messages (conversation) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX messages_client ON messages (sender, client_message_id) WHERE client_message_id IS NOT NULL;
+CREATE UNIQUE INDEX messages_backend ON messages (conversation, client_message_id)
+    WHERE sender IS NULL AND client_message_id IS NOT NULL;
 CREATE INDEX messages_unseen ON messages (conversation) WHERE ttl_seconds IS NOT NULL AND expires_at IS NULL;
 CREATE INDEX messages_due ON messages (expires_at) WHERE expires_at IS NOT NULL;
 
