@@ -6,6 +6,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod broker;
+pub mod chat;
 pub mod client;
 pub mod conformance;
 pub mod http;
@@ -20,6 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use broker::Broker;
+pub use chat::Chat;
 pub use client::Client;
 pub use ingest::Publisher;
 
