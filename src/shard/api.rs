@@ -72,7 +72,7 @@ impl<N: Net> Shard<N> {
         let endpoint = self.endpoint(request)?;
         let is_surplus = self.conns.get(key).is_none_or(|conn| conn.is_surplus);
         let reply = Reply {
-            is_head: false,
+            is_head: request.method == "HEAD",
             keep: request.keep_alive() && self.drain.is_none() && !is_surplus,
             cors: self.cors(request),
         };
@@ -85,8 +85,13 @@ impl<N: Net> Shard<N> {
             return Some(self.api_error(&error, exchange));
         }
         Some(match endpoint {
-            _ if request.method == "OPTIONS" => self.preflight(request, exchange),
-            Err(error) => self.api_error(&error, Exchange { length: usize::MAX, ..exchange }),
+            _ if request.method == "OPTIONS" => {
+                // It has no body as a rule; one that it has is not the next request.
+                let length =
+                    request.content_length().map_or(usize::MAX, |length| length.unwrap_or(0) as usize);
+                self.preflight(request, exchange.of_length(length))
+            }
+            Err(error) => self.api_error(&error, exchange.of_length(usize::MAX)),
             Ok(_) if is_surplus || self.drain.is_some() => {
                 let error = RestError::new(
                     503,
@@ -94,7 +99,7 @@ impl<N: Net> Shard<N> {
                     "the server has no room: try again later",
                 )
                 .retry_after(Duration::from_secs(5));
-                self.api_error(&error, Exchange { length: usize::MAX, ..exchange })
+                self.api_error(&error, exchange.of_length(usize::MAX))
             }
             Ok(endpoint) => self.read_body(endpoint, request, exchange),
         })
@@ -129,7 +134,7 @@ impl<N: Net> Shard<N> {
             },
             Err(error) => wrong(error.status(), error.message()),
         };
-        self.api_error(&error, Exchange { length: usize::MAX, ..exchange })
+        self.api_error(&error, exchange.of_length(usize::MAX))
     }
 
     fn ask(
