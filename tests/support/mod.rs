@@ -21,7 +21,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use broker::Broker;
-pub use chat::Chat;
 pub use client::Client;
 pub use ingest::Publisher;
 

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::chat::before_marker;
-use crate::support::{Chat, each_shard_count};
+use crate::support::chat::{Chat, before_marker};
+use crate::support::each_shard_count;
 
 /// Every event that names a conversation, with what else it needs.
 const EVENTS: [(&str, &str); 7] = [

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::broker::TemporaryDirectory;
-use crate::support::{Broker, Chat, each_shard_count, http};
+use crate::support::chat::Chat;
+use crate::support::{Broker, each_shard_count, http};
 
 #[test]
 fn a_conversation_is_made_once() {

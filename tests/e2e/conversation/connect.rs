@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::support::chat::{chat_token, chat_token_for};
+use crate::support::chat::{Chat, chat_token, chat_token_for};
 use crate::support::http::{self, Response};
 use crate::support::token::short_token;
-use crate::support::{Broker, Chat, Client, each_shard_count};
+use crate::support::{Broker, Client, each_shard_count};
 
 fn refusal(broker: &Broker, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
     let response = Client::try_open(broker.public, path, headers).err().expect("a refusal");

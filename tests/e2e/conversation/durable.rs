@@ -4,7 +4,8 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::broker::TemporaryDirectory;
-use crate::support::{Broker, Chat, each_shard_count};
+use crate::support::chat::Chat;
+use crate::support::{Broker, each_shard_count};
 
 #[test]
 fn a_killed_broker_has_everything_it_acknowledged() {

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::chat::chat_token;
-use crate::support::{Broker, Chat, Client, each_shard_count};
+use crate::support::chat::{Chat, chat_token};
+use crate::support::{Broker, Client, each_shard_count};
 
 #[track_caller]
 fn retry_after(error: &Value) -> Duration {

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::chat::id;
-use crate::support::{Chat, each_shard_count};
+use crate::support::chat::{Chat, id};
+use crate::support::each_shard_count;
 
 fn events(messages: &[Value]) -> Vec<&str> {
     messages.iter().map(|message| message["event"].as_str().unwrap()).collect()
@@ -234,7 +234,7 @@ fn many_messages_at_once_from_both_come_in_one_order_to_all() {
         chat.join();
         // Fewer than may wait for the store.
         for n in 0..50 {
-            let (hers, his) = (chat.text(&format!("ada {n}")), chat.text(&format!("bob {n}")));
+            let (hers, his) = (chat.text(&n.to_string()), chat.text(&n.to_string()));
             chat.ada.send("message:send", hers);
             chat.bob.send("message:send", his);
         }
@@ -249,7 +249,7 @@ fn many_messages_at_once_from_both_come_in_one_order_to_all() {
                 .filter(|message| message["sender_id"] == name)
                 .map(|message| message["content"].as_str().unwrap())
                 .collect();
-            assert_eq!(own, (0..50).map(|n| format!("{name} {n}")).collect::<Vec<_>>());
+            assert_eq!(own, (0..50).map(|n| n.to_string()).collect::<Vec<_>>());
         }
     });
 }

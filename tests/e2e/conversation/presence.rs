@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::chat::before_marker;
+use crate::support::chat::{Chat, before_marker};
 use crate::support::token::token;
-use crate::support::{Broker, Chat, Client, each_shard_count};
+use crate::support::{Broker, Client, each_shard_count};
 
 #[test]
 fn the_first_connection_is_told_to_contacts_and_the_last_one_when_it_has_been_gone_for_a_while() {

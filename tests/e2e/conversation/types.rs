@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Broker, Chat, each_shard_count};
+use crate::support::chat::Chat;
+use crate::support::{Broker, each_shard_count};
 
 const PHOTO: &str = "https://example.com/a.jpg";
 

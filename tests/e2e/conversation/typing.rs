@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Chat, Client, each_shard_count};
+use crate::support::chat::Chat;
+use crate::support::{Client, each_shard_count};
 
 #[track_caller]
 fn expect_typing(client: &mut Client, user: &str, is_typing: bool) {
