@@ -302,6 +302,7 @@ fn erase(work: &mut Work<'_>, pair: &Pair, target: &Stored, by: Option<&SmolStr>
         }
         step_back.execute(place)?;
     }
+    let last = if unread.is_empty() { None } else { newest(connection, pair)? };
     work.effects.push(Effect::Deleted {
         conversation: pair.id,
         participants: pair.users.clone(),
@@ -309,8 +310,23 @@ fn erase(work: &mut Work<'_>, pair: &Pair, target: &Stored, by: Option<&SmolStr>
         by: by.cloned(),
         at: work.at,
         unread,
+        last: last.map(Box::new),
     });
     Ok(())
+}
+
+/// The newest message that is not deleted.
+fn newest(connection: &Connection, pair: &Pair) -> Result<Option<Message>, Stop> {
+    const SQL: &str = concat!(
+        "SELECT ",
+        message_columns!(),
+        " FROM messages AS m WHERE m.conversation = ?1 AND m.deleted_at IS NULL ORDER BY m.number DESC LIMIT 1"
+    );
+    let found = connection
+        .prepare_cached(SQL)?
+        .query_row([pair.number], |row| rows::message(row, pair.id))
+        .optional()?;
+    Ok(found.map(|(_, message)| message))
 }
 
 /// Notes that a message has reached a connection of its recipient.
