@@ -384,3 +384,25 @@ fn the_token_of_another_provider_is_exchanged() {
         assert_eq!(exchange(PATHS[1], &wrong).status, 401);
     }
 }
+
+#[test]
+fn many_sign_ins_at_once_are_all_answered() {
+    each_shard_count(|shards| {
+        let broker = start(&[shards]);
+        let mut chat = Client::chat_with(&broker, &access(&broker));
+        let statuses: Vec<u16> = std::thread::scope(|scope| {
+            let sign_in = || login(&broker, PATHS[0], EMAIL, PASSWORD).status;
+            let threads: Vec<_> = (0..60).map(|_| scope.spawn(sign_in)).collect();
+            // What others do does not wait for it.
+            for _ in 0..20 {
+                chat.send("user:status", json!({ "status": "busy" }));
+                assert_eq!(chat.next()["event"], "user:status_updated");
+            }
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        // 429: of one user not more are tried at once than may fail; 503: more wait than may.
+        assert!(statuses.iter().all(|status| matches!(status, 200 | 429 | 503)), "{statuses:?}");
+        assert!(statuses.contains(&200), "{statuses:?}");
+        assert_eq!(login(&broker, PATHS[0], EMAIL, PASSWORD).status, 200);
+    });
+}

@@ -164,3 +164,15 @@ fn names_of_users_are_remembered() {
         .collect();
     assert_eq!(names, ["Ada", "Bob"]);
 }
+
+#[test]
+fn a_store_that_cannot_be_opened_is_told_at_the_start() {
+    let directory = TemporaryDirectory::new();
+    let text = directory.write("text.db", &"this is no database\n".repeat(1_000));
+    for path in [directory.path("nothing/here.db"), text.clone()] {
+        let log = Broker::try_start(&[&format!("store.path = {path:?}")]).err().expect("no start");
+        assert!(log.contains(&*path.display().to_string()), "{log}");
+    }
+    // Nor has it been touched.
+    assert_eq!(std::fs::read(text).unwrap(), "this is no database\n".repeat(1_000).into_bytes());
+}
