@@ -197,7 +197,8 @@ impl<N: Net> Shard<N> {
         let now = exchange.now;
         let identity = self.bearer(request, now)?;
         let user = self.common.users.user(&identity.user);
-        user.allow(Meter::Control, self.settings.app.control, now.mono).map_err(|wait| {
+        // As many as control events over a socket.
+        user.allow(Meter::Requests, self.settings.app.control, now.mono).map_err(|wait| {
             self.metrics.rate_limited[LimitKind::Control as usize].add(1);
             let message = "too many requests: wait before the next one";
             RestError::new(429, ErrorCode::RateLimited, message).retry_after(wait)

@@ -133,8 +133,8 @@ impl<N: Net> Shard<N> {
 
     /// Keeps what comes behind a request that has not been answered yet.
     fn keep_pending(&mut self, key: u32, bytes: &[u8]) {
-        // A whole request at least.
-        let most = self.settings.limits.request_head + self.settings.limits.message_size.max(2 * BODY_BYTES);
+        // One whole request, whatever it is for.
+        let most = self.settings.limits.request_head + self.settings.limits.message_size.max(BODY_BYTES);
         let Some(conn) = self.conns.get_mut(key) else { return };
         let pending = match &mut conn.phase {
             Phase::Polling(poll) => &mut poll.pending,

@@ -3,11 +3,14 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use rcgen::KeyPair;
 use serde_json::{Value, json};
 
+use crate::support::broker::TemporaryDirectory;
 use crate::support::http::{self, Response};
 use crate::support::socketio::{Socket, Transport};
-use crate::support::token::short_token;
+use crate::support::token::{now, short_token};
 use crate::support::{Broker, Client, each_shard_count};
 
 const EMAIL: &str = "ann@example.com";
@@ -346,4 +349,60 @@ fn what_is_wrong_with_a_request_is_told() {
     assert_eq!((response.status, response.code().as_str()), (400, "VALIDATION_ERROR"));
     // Nothing secret is in the log.
     assert!(!broker.log().iter().any(|line| line.contains(PASSWORD)));
+}
+
+#[test]
+fn the_token_of_another_provider_is_exchanged() {
+    let directory = TemporaryDirectory::new();
+    let key = KeyPair::generate().unwrap();
+    let path = directory.write("exchange.pem", &key.public_key_pem());
+    let broker = Broker::start(&[
+        &format!("auth.exchange.public_keys = [{path:?}]"),
+        "auth.exchange.issuer = \"privy.example\"",
+    ]);
+    let signing = EncodingKey::from_ec_pem(key.serialize_pem().as_bytes()).unwrap();
+    let sign = |issuer: &str| {
+        let claims = json!({ "sub": "did:privy:1", "exp": now() + 60, "iss": issuer, "username": "Ann" });
+        encode(&Header::new(Algorithm::ES256), &claims, &signing).unwrap()
+    };
+    let exchange = |path: &str, token: &str| {
+        let body = json!({ "privyToken": token }).to_string();
+        http::request(broker.public, "POST", path, &[("Content-Type", "application/json")], body.as_bytes())
+    };
+    let good = sign("privy.example");
+    let response = exchange(PATHS[1], &good);
+    assert_eq!(response.status, 200, "{response:?}");
+    let mut chat = Client::chat_with(&broker, &text(&response.json(), "accessToken"));
+    chat.send("user:status", json!({ "status": "busy" }));
+    assert_eq!(chat.next()["data"]["user_id"], "did:privy:1");
+    let refresh = text(&response.json(), "refreshToken");
+    assert_eq!(with_token(&broker, "/api/v1/auth/refresh", &refresh).status, 200);
+    // It is exchanged there and good nowhere else.
+    assert!(!opens(&broker, &good));
+    assert_eq!(exchange(PATHS[0], &good).status, 400);
+    for wrong in [sign("other.example"), "a.b.c".to_owned(), text(&response.json(), "accessToken")] {
+        assert_eq!(exchange(PATHS[1], &wrong).status, 401);
+    }
+}
+
+#[test]
+fn many_sign_ins_at_once_are_all_answered() {
+    each_shard_count(|shards| {
+        let broker = start(&[shards]);
+        let mut chat = Client::chat_with(&broker, &access(&broker));
+        let statuses: Vec<u16> = std::thread::scope(|scope| {
+            let sign_in = || login(&broker, PATHS[0], EMAIL, PASSWORD).status;
+            let threads: Vec<_> = (0..60).map(|_| scope.spawn(sign_in)).collect();
+            // What others do does not wait for it.
+            for _ in 0..20 {
+                chat.send("user:status", json!({ "status": "busy" }));
+                assert_eq!(chat.next()["event"], "user:status_updated");
+            }
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        // 429: of one user not more are tried at once than may fail; 503: more wait than may.
+        assert!(statuses.iter().all(|status| matches!(status, 200 | 429 | 503)), "{statuses:?}");
+        assert!(statuses.contains(&200), "{statuses:?}");
+        assert_eq!(login(&broker, PATHS[0], EMAIL, PASSWORD).status, 200);
+    });
 }

@@ -194,3 +194,22 @@ fn the_same_lines_are_taken_over_http() {
         chat.expect_nothing();
     });
 }
+
+#[test]
+fn many_lines_in_one_request_are_answered_in_their_order() {
+    each_shard_count(|shards| {
+        let broker = Broker::start(&[shards]);
+        let id = broker.conversation("ada", "bob");
+        let line = |n: usize| json!({ "op": "conversation.message", "id": n.to_string(), "conversation_id": id, "type": "system", "content": n.to_string() });
+        let body: String = (0..500).map(|n| format!("{}\n", line(n))).collect();
+        let response = http::request(broker.admin, "POST", "/publish", &[], body.as_bytes());
+        let text = response.text();
+        let replies: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((response.status, replies.len()), (200, 501));
+        for (n, reply) in replies[..500].iter().enumerate() {
+            assert_eq!((&reply["id"], &reply["ok"]), (&json!(n.to_string()), &json!(true)), "{reply}");
+        }
+        assert_eq!(broker.unread("ada", &id), 500);
+        assert_eq!(broker.history("ada", &id)[0]["id"], replies[499]["message_id"]);
+    });
+}

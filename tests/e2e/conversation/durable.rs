@@ -58,6 +58,58 @@ fn a_killed_broker_has_everything_it_acknowledged() {
 }
 
 #[test]
+fn a_broker_that_is_killed_in_the_middle_loses_nothing_it_acknowledged() {
+    each_shard_count(|shards| {
+        let directory = TemporaryDirectory::new();
+        let store = format!("store.path = {:?}", directory.path("store.db"));
+        let mut chat = Chat::start(&[shards, &store, "limits.messages = \"off\""]);
+        let mut publisher = chat.broker.publisher();
+        for n in 0..60 {
+            let data = chat.text(&n.to_string());
+            chat.ada.send("message:send", data);
+            publisher
+                .send(json!({ "op": "conversation.message", "id": n.to_string(), "conversation_id": chat.id,
+                "type": "system", "content": n.to_string() }));
+        }
+        let hers = |message: &Value| message["sender_id"] == "ada";
+        let mut acknowledged: Vec<Value> = (0..10)
+            .map(|_| {
+                let new = chat
+                    .ada
+                    .until(|event| event["event"] == "message:new" && hers(&event["data"]["message"]));
+                new["data"]["message"]["id"].clone()
+            })
+            .collect();
+        acknowledged.extend((0..10).map(|_| publisher.reply()["message_id"].clone()));
+        chat.broker.signal(Signal::KILL);
+        chat.broker.wait();
+        let id = chat.id.clone();
+        drop(chat);
+        let broker = Broker::start(&[shards, &store]);
+        let mut history = Vec::new();
+        let mut path = format!("/api/v1/conversations/{id}/messages?limit=100");
+        loop {
+            let page = broker.rest("bob", "GET", &path, &Value::Null).json();
+            history.extend(page["messages"].as_array().unwrap().clone());
+            let Some(next) = page["next_before"].as_str() else { break };
+            path = format!("/api/v1/conversations/{id}/messages?limit=100&before={next}");
+        }
+        for message in &acknowledged {
+            assert!(history.iter().any(|stored| stored["id"] == *message), "{message}");
+        }
+        // Each of the two said its own in order, so what is there is a beginning of it.
+        history.reverse();
+        let (own, system): (Vec<Value>, Vec<Value>) = history.iter().cloned().partition(hers);
+        for part in [own, system] {
+            let contents: Vec<&str> =
+                part.iter().map(|message| message["content"].as_str().unwrap()).collect();
+            assert_eq!(contents, (0..part.len()).map(|n| n.to_string()).collect::<Vec<_>>());
+        }
+        assert_eq!(broker.unread("bob", &id), history.len() as u64);
+    });
+}
+
+#[test]
 fn a_drain_tells_the_clients_and_keeps_what_was_sent_before() {
     each_shard_count(|shards| {
         let directory = TemporaryDirectory::new();
@@ -111,4 +163,16 @@ fn names_of_users_are_remembered() {
         .map(|person| &person["username"])
         .collect();
     assert_eq!(names, ["Ada", "Bob"]);
+}
+
+#[test]
+fn a_store_that_cannot_be_opened_is_told_at_the_start() {
+    let directory = TemporaryDirectory::new();
+    let text = directory.write("text.db", &"this is no database\n".repeat(1_000));
+    for path in [directory.path("nothing/here.db"), text.clone()] {
+        let log = Broker::try_start(&[&format!("store.path = {path:?}")]).err().expect("no start");
+        assert!(log.contains(&*path.display().to_string()), "{log}");
+    }
+    // Nor has it been touched.
+    assert_eq!(std::fs::read(text).unwrap(), "this is no database\n".repeat(1_000).into_bytes());
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::chat::{Chat, chat_token};
-use crate::support::{Broker, Client, each_shard_count};
+use crate::support::{Broker, Client, each_shard_count, eventually};
 
 #[track_caller]
 fn retry_after(error: &Value) -> Duration {
@@ -222,5 +222,28 @@ fn a_client_that_does_not_wait_for_the_store_is_told_to_slow_down_or_served() {
             }
         }
         assert_eq!(count, said);
+    });
+}
+
+#[test]
+fn limits_that_are_read_again_count_from_then_on() {
+    each_shard_count(|shards| {
+        let mut chat =
+            Chat::start(&[shards, "limits.messages = [\"1/1h\"]", "limits.conversations = \"1/1d\""]);
+        chat.say_text("the only one");
+        let data = chat.text("one more");
+        chat.ada.chat_refused("message:send", data.clone(), "RATE_LIMITED");
+        chat.broker.reload(&["limits.messages = \"off\"", "limits.conversations = \"off\""]);
+        // The shards take it up each in its turn.
+        eventually("the new limit", || {
+            chat.ada.send("message:send", data.clone());
+            let answer = chat.ada.until(|message| message["event"] != "message:delivered");
+            (answer["event"] == "message:new").then_some(())
+        });
+        eventually("the other one", || {
+            let create = |n: usize| json!({ "participant_id": format!("user-{n}") });
+            let made = |n| chat.broker.rest("ada", "POST", "/api/v1/conversations", &create(n)).status == 201;
+            (0..3).all(made).then_some(())
+        });
     });
 }

@@ -287,3 +287,39 @@ fn while_it_drains_open_connections_are_told_to_come_again() {
         assert_eq!(broker.wait().code(), Some(0));
     });
 }
+
+#[test]
+fn many_requests_in_a_row_are_answered_and_too_many_take_no_memory() {
+    each_shard_count(|shards| {
+        let broker = Broker::start(&[shards]);
+        let authorization = bearer("ada");
+        let id = broker.conversation("ada", "bob");
+        let headers = [("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
+        let get = http::head("GET", COLLECTION, "localhost", &headers, 0);
+        let mut connection = Connection::open(broker.public);
+        for _ in 0..10 {
+            connection.raw(&get.repeat(100));
+            for _ in 0..100 {
+                let response = connection.response();
+                assert_eq!((response.status, &response.json()["conversations"][0]["id"]), (200, &json!(id)));
+            }
+        }
+        // The largest one behind another that waits for the store.
+        let empty = json!({ "participant_id": "bob", "more": "" }).to_string();
+        let body = json!({ "participant_id": "bob", "more": "x".repeat(65_536 - empty.len()) }).to_string();
+        let mut both = get.clone();
+        both.extend(http::head("POST", COLLECTION, "localhost", &headers, body.len()));
+        both.extend(body.as_bytes());
+        connection.raw(&both);
+        assert_eq!(connection.response().status, 200);
+        assert_eq!(connection.response().json()["id"], json!(id));
+        // Whoever sends without end and reads nothing is let go.
+        let before = broker.memory();
+        let mut stream = http::connect(broker.public);
+        eventually("the end of the connection", || stream.write_all(&get.repeat(100)).is_err().then_some(()));
+        let grown = broker.memory().saturating_sub(before);
+        assert!(grown < 32 * 1024 * 1024, "{grown} bytes");
+        drop((connection, stream));
+        broker.wait_for_zero();
+    });
+}
