@@ -227,6 +227,13 @@ pub enum ToRouter {
         /// [`ToShard::Delivered`].
         counted: Option<(ClientId, u64)>,
     },
+    /// A client tells these users the same, as far as they chat now. Data lane.
+    Tell {
+        /// What.
+        publication: Box<Publication>,
+        /// The users.
+        users: Vec<SmolStr>,
+    },
     /// A client speaks to the backends. Data lane.
     Forward(Box<Forward>),
 }
@@ -234,7 +241,7 @@ pub enum ToRouter {
 impl ToRouter {
     /// Whether it belongs on the data lane, which may be full.
     pub const fn is_data(&self) -> bool {
-        matches!(self, ToRouter::Publish { .. } | ToRouter::Forward(_))
+        matches!(self, ToRouter::Publish { .. } | ToRouter::Tell { .. } | ToRouter::Forward(_))
     }
 }
 

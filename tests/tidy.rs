@@ -43,7 +43,7 @@ const HOMES: [(&str, &[&str]); 21] = [
     ("clap", &["cli", "main"]),
     ("toml", &["config"]),
     ("tracing_subscriber", &["cli"]),
-    ("regex_lite", &["room", "config"]),
+    ("regex_lite", &["room", "config", "filter"]),
     ("socket2", &["accept", "broker", "router"]),
 ];
 

@@ -348,6 +348,7 @@ impl Bench {
                 Output::Publish { confirmation, counted: false, .. } => confirmation,
                 Output::Deadline => continue,
                 Output::Publish { .. }
+                | Output::Tell { .. }
                 | Output::Presence { .. }
                 | Output::Forward { .. }
                 | Output::Store { .. } => {

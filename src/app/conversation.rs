@@ -36,9 +36,6 @@ use typing::Typing;
 
 /// How long to wait when the store's queue was full.
 const STORE_WAIT: Duration = Duration::from_secs(1);
-/// What the last messages of all conversations may have together in what a client is told when it connects, bytes: half of
-/// what a client may hold up by default. The conversations beyond it are told without their last messages.
-const LAST_MESSAGES_BYTES: usize = 512 * 1024;
 
 /// What a session of this app knows besides its user.
 #[derive(Debug, Default)]
@@ -49,8 +46,6 @@ pub(super) struct Chat {
     requests: u64,
     joined: Joined,
     typing: Typing,
-    /// When the client was last told that a status could not be published, monotonic ns.
-    told_busy: u64,
 }
 
 /// What the store was asked for, in the low bits of a ticket, so that nothing needs to be kept.
@@ -372,18 +367,11 @@ impl Session {
         if self.app() != App::Conversation {
             return false;
         }
-        match asked.event {
-            "typing:stop" => {
-                self.retry_stop(asked.ack, context);
-                true
-            }
-            // One refusal for all contacts.
-            "user:status" => {
-                let now = context.now.mono.max(1);
-                self.chat().is_some_and(|chat| std::mem::replace(&mut chat.told_busy, now) == now)
-            }
-            _ => false,
+        let is_stop = asked.event == "typing:stop";
+        if is_stop {
+            self.retry_stop(asked.ack, context);
         }
+        is_stop
     }
 }
 

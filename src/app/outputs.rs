@@ -77,6 +77,15 @@ pub enum Output {
         /// Answer with [`Input::Delivered`](crate::app::Input::Delivered) when the shards have counted.
         counted: bool,
     },
+    /// Publish the same to each of these users.
+    Tell {
+        /// What; for whom it says itself counts for nothing.
+        publication: Publication,
+        /// The users.
+        users: Vec<SmolStr>,
+        /// For the refusal.
+        asked: Asked,
+    },
     /// Ask the router which of these users are connected.
     Presence {
         /// The users.

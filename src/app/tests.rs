@@ -95,6 +95,9 @@ impl Bench {
                 ),
                 Output::Presence { users, ack } => (Some(format!("presence {users:?} for {ack:?}")), 0..0),
                 Output::Forward { event, .. } => (Some(format!("forward {event}")), 0..0),
+                Output::Tell { publication, users, .. } => {
+                    (Some(format!("tell {users:?} {publication:?}")), 0..0)
+                }
                 Output::Store { ticket, what } => (Some(format!("store {ticket} {what:?}")), 0..0),
                 Output::Deadline => (Some("deadline".to_owned()), 0..0),
                 Output::Close(reason) => (Some(format!("close {}", reason.code())), 0..0),

@@ -16,6 +16,8 @@ use crate::mailbox::{Asker, FromStore, Request, ToShard, ToStore};
 use crate::metrics::IngestResult;
 use crate::proto::ingest::reply;
 use crate::record::{Answer, Effect, Query, Refusal, Write};
+use crate::room::interest::Interest;
+use crate::room::publication::{Publication, Target};
 use crate::router::counted::Waiter;
 use crate::router::presence::Presences;
 use crate::router::publisher::Publisher;
@@ -105,7 +107,41 @@ impl Router {
             let receipt = told.delivered.map(|Delivered { conversation, message, to }| {
                 Waiter::Receipt(Write::Delivered { to, conversation, message })
             });
-            self.publish_from_client(told.publication, receipt, post);
+            self.publish_chat(told.publication, receipt, post);
+        }
+    }
+
+    /// Publishes to those who chat now: of who is not there, no room need be known. Chat has no offsets, and what was missed
+    /// the store knows.
+    pub(super) fn publish_chat(
+        &mut self,
+        mut publication: Publication,
+        receipt: Option<Waiter>,
+        post: &mut impl Post,
+    ) {
+        let (room, interest) = match publication.target {
+            Target::User => (None, self.chat.presences.shards(publication.name())),
+            Target::Room | Target::Broadcast => {
+                let room = self.rooms.find(publication.name_hash(), publication.name());
+                (room, room.map_or(Interest::default(), |room| self.interest(room)))
+            }
+        };
+        if interest.is_empty() {
+            return;
+        }
+        if let Some(receipt) = receipt {
+            self.next_ticket += 1;
+            publication.ticket = self.counted.wait(self.next_ticket, receipt, interest.len(), post);
+        }
+        self.post(publication, room, None, interest, post);
+    }
+
+    /// Tells each of these users who chats now.
+    pub(super) fn tell_users(&mut self, publication: &Publication, users: &[SmolStr], post: &mut impl Post) {
+        for user in users {
+            if !self.chat.presences.shards(user).is_empty() {
+                self.publish_chat(publication.to_user(user), None, post);
+            }
         }
     }
 
@@ -114,11 +150,8 @@ impl Router {
         match self.chat.questions.remove(&ticket) {
             Some(Question::Contacts { user, username, is_online }) => {
                 let Ok(Answer::Contacts(contacts)) = answer else { return };
-                let is_there = |contact: &&SmolStr| !self.chat.presences.shards(contact).is_empty();
-                let there: Vec<SmolStr> = contacts.iter().filter(is_there).cloned().collect();
-                for publication in conversation::coming(&user, username.as_deref(), &there, is_online, now) {
-                    self.publish_from_client(publication, None, post);
-                }
+                let coming = conversation::coming(&user, username.as_deref(), is_online, now);
+                self.tell_users(&coming, contacts, post);
             }
             Some(Question::Line { number, id }) => {
                 let key = publisher_of(ticket);

@@ -31,6 +31,7 @@ use mio::{Interest, Registry, Token};
 use slab::Slab;
 use socket2::SockRef;
 
+use crate::audience::App;
 use crate::limits::{Limits, NAME_BYTES};
 use crate::mailbox::{Forward, ToRouter, ToShard};
 use crate::metrics::{RouterMetrics, ShardMetrics};
@@ -354,10 +355,14 @@ impl Router {
                 let (client, events) = (query.client, self.missed(&query));
                 post.post(client.shard, ToShard::Missed { client, events, sequence: self.sequence });
             }
+            ToRouter::Publish { publication, .. } if publication.app == Some(App::Conversation) => {
+                self.publish_chat(*publication, None, post);
+            }
             ToRouter::Publish { publication, counted } => {
                 let waiter = counted.map(|(client, ack)| Waiter::Client(client, ack));
                 self.publish_from_client(*publication, waiter, post);
             }
+            ToRouter::Tell { publication, users } => self.tell_users(&publication, &users, post),
             ToRouter::Forward(forward) => self.forward(&forward, post),
         }
     }

@@ -250,7 +250,7 @@ impl Router {
     }
 
     /// Stamps a publication, posts it, and keeps it where it is to be kept.
-    fn post(
+    pub(super) fn post(
         &mut self,
         mut publication: Publication,
         home: Option<u32>,

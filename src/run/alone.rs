@@ -69,6 +69,7 @@ pub fn run_alone(
             || router.has_ready()
             // The flush may have ended clients, of which the router is still to be told.
             || !shard.outgoing().is_empty()
+            || shard.has_wishes()
             // Told of by a wake-up that came during a wait for more.
             || !commands.is_empty()
             || !router_commands.is_empty()
@@ -115,12 +116,18 @@ pub fn run_alone(
             pace.waited(post.events > 0);
         }
         if let Some(store) = &store {
-            left_over |= store.take(&mut router, now, &mut Here { shard: &mut shard, now, events: 0 });
+            left_over |= store.take(
+                store.waiting(),
+                &mut router,
+                now,
+                &mut Here { shard: &mut shard, now, events: 0 },
+            );
         }
         shard.seal_all();
         shard.read_ready(now);
         shard.fire_timers(now);
         settle(&mut shard, &mut router, now);
+        shard.ask_store(now);
         router.tick(now, &mut Here { shard: &mut shard, now, events: 0 });
         if let Some(store) = &store {
             store.ask(&mut router);

@@ -120,6 +120,7 @@ pub fn run_router(
         if is_clear {
             router.read_publishers();
         }
+        let said = store.as_ref().map_or(0, StoreEnd::waiting);
         // After reading: whoever knew that he is connected, or has joined, when a line was sent, is known here before it.
         while let Ok(message) = control.try_recv() {
             router.handle(message, now, &mut lanes);
@@ -130,7 +131,7 @@ pub fn run_router(
                 router.handle(message, now, &mut lanes);
             }
             if let Some(store) = store {
-                store.take(&mut router, now, &mut lanes);
+                store.take(said, &mut router, now, &mut lanes);
             }
             router.publish_lines(now, &mut lanes);
         }

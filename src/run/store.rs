@@ -63,9 +63,15 @@ pub struct StoreEnd {
 }
 
 impl StoreEnd {
-    /// Lets the router take a turn's worth of what the store says. Returns whether something is left.
-    pub fn take(&self, router: &mut Router, now: Now, post: &mut impl Post) -> bool {
-        for said in self.lane.try_iter().take(TURN_EVENTS) {
+    /// How much the router may take now, at most a turn's worth. To be asked before the router takes what the shards say:
+    /// whoever had come, or joined, before something was said is then known to it.
+    pub fn waiting(&self) -> usize {
+        self.lane.len().min(TURN_EVENTS)
+    }
+
+    /// Lets the router take so much of what the store says. Returns whether something is left.
+    pub fn take(&self, most: usize, router: &mut Router, now: Now, post: &mut impl Post) -> bool {
+        for said in self.lane.try_iter().take(most) {
             router.from_store(said, now, post);
         }
         !self.lane.is_empty()

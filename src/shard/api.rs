@@ -7,7 +7,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::app::StoreRequest;
 use crate::app::rest::conversations::{self, Call};
 use crate::app::rest::login::{self, LoginAnswer};
 use crate::app::rest::{RestAnswer, RestError};
@@ -17,7 +16,7 @@ use crate::close::ErrorCode;
 use crate::limits::BODY_BYTES;
 use crate::login::LoginRequest;
 use crate::mailbox::Asker;
-use crate::metrics::Rejection;
+use crate::metrics::{LimitKind, Rejection};
 use crate::proto::http::{self, Chunked, Request};
 use crate::proto::upgrade;
 use crate::record::{Answer, Refusal};
@@ -25,7 +24,7 @@ use crate::shard::conn::{NO_ENGINE, Phase, Reply, Waiting};
 use crate::shard::http::{Exchange, Next};
 use crate::shard::{Net, Shard};
 use crate::time::Now;
-use crate::users::User;
+use crate::users::{Meter, User};
 
 /// What a request waits for.
 #[derive(Clone)]
@@ -72,7 +71,7 @@ impl<N: Net> Shard<N> {
         let endpoint = self.endpoint(request)?;
         let is_surplus = self.conns.get(key).is_none_or(|conn| conn.is_surplus);
         let reply = Reply {
-            is_head: false,
+            is_head: request.method == "HEAD",
             keep: request.keep_alive() && self.drain.is_none() && !is_surplus,
             cors: self.cors(request),
         };
@@ -85,8 +84,11 @@ impl<N: Net> Shard<N> {
             return Some(self.api_error(&error, exchange));
         }
         Some(match endpoint {
-            _ if request.method == "OPTIONS" => self.preflight(request, exchange),
-            Err(error) => self.api_error(&error, Exchange { length: usize::MAX, ..exchange }),
+            // A preflight has no body as a rule; one that it has is not the next request.
+            _ if request.method == "OPTIONS" => {
+                self.preflight(request, exchange.of_length(body_length(request)))
+            }
+            Err(error) => self.api_error(&error, exchange.of_length(body_length(request))),
             Ok(_) if is_surplus || self.drain.is_some() => {
                 let error = RestError::new(
                     503,
@@ -94,7 +96,7 @@ impl<N: Net> Shard<N> {
                     "the server has no room: try again later",
                 )
                 .retry_after(Duration::from_secs(5));
-                self.api_error(&error, Exchange { length: usize::MAX, ..exchange })
+                self.api_error(&error, exchange.of_length(usize::MAX))
             }
             Ok(endpoint) => self.read_body(endpoint, request, exchange),
         })
@@ -114,7 +116,7 @@ impl<N: Net> Shard<N> {
                     let length = length as usize;
                     return match behind.get(..length) {
                         Some(body) => self.ask(endpoint, request, body, Exchange { length, ..exchange }),
-                        None => Next::Body { length, engine: NO_ENGINE },
+                        None => self.await_api_body(&endpoint, request, length, exchange),
                     };
                 }
                 too_large()
@@ -123,13 +125,36 @@ impl<N: Net> Shard<N> {
                 Chunked::Whole(body, length) => {
                     return self.ask(endpoint, request, &body, Exchange { length, ..exchange });
                 }
-                Chunked::Partial => return Next::Body { length: behind.len() + 1, engine: NO_ENGINE },
+                Chunked::Partial => {
+                    return self.await_api_body(&endpoint, request, behind.len() + 1, exchange);
+                }
                 Chunked::TooLarge => too_large(),
                 Chunked::Malformed => wrong(400, "the chunks of the body are malformed"),
             },
             Err(error) => wrong(error.status(), error.message()),
         };
-        self.api_error(&error, Exchange { length: usize::MAX, ..exchange })
+        self.api_error(&error, exchange.of_length(usize::MAX))
+    }
+
+    /// Waits for the body of who may send one.
+    fn await_api_body(
+        &mut self,
+        endpoint: &Endpoint,
+        request: &Request<'_>,
+        length: usize,
+        exchange: Exchange<'_>,
+    ) -> Next {
+        if let Endpoint::Conversations(_) = endpoint
+            && let Err(error) = self.bearer(request, exchange.now)
+        {
+            return self.api_error(&error, exchange.of_length(usize::MAX));
+        }
+        // Asked once: what follows a first part of the body comes without asking.
+        let asks = request.wants_continue() && exchange.behind.is_empty();
+        if asks && !self.write_now(exchange.key, |out| http::write_response(out, 100, &[], b"")) {
+            return Next::End;
+        }
+        Next::Body { length, engine: NO_ENGINE }
     }
 
     fn ask(
@@ -140,7 +165,7 @@ impl<N: Net> Shard<N> {
         exchange: Exchange<'_>,
     ) -> Next {
         let asked = match endpoint {
-            Endpoint::Conversations(endpoint) => self.ask_store(endpoint, request, body, &exchange),
+            Endpoint::Conversations(endpoint) => self.wish_of_api(endpoint, request, body, &exchange),
             Endpoint::Login(endpoint) => self.ask_login(endpoint, request, body, &exchange),
         };
         let awaited = match asked {
@@ -162,7 +187,7 @@ impl<N: Net> Shard<N> {
         self.requests
     }
 
-    fn ask_store(
+    fn wish_of_api(
         &mut self,
         mut endpoint: conversations::Endpoint,
         request: &Request<'_>,
@@ -172,6 +197,12 @@ impl<N: Net> Shard<N> {
         let now = exchange.now;
         let identity = self.bearer(request, now)?;
         let user = self.common.users.user(&identity.user);
+        // As many as control events over a socket.
+        user.allow(Meter::Requests, self.settings.app.control, now.mono).map_err(|wait| {
+            self.metrics.rate_limited[LimitKind::Control as usize].add(1);
+            let message = "too many requests: wait before the next one";
+            RestError::new(429, ErrorCode::RateLimited, message).retry_after(wait)
+        })?;
         let call = Call {
             identity: &identity,
             user: &user,
@@ -181,26 +212,15 @@ impl<N: Net> Shard<N> {
             settings: &self.settings.app,
             now,
         };
-        let what = endpoint.request(&call, &mut self.parser)?;
+        let what = endpoint.request(&call, &mut self.parser).inspect_err(|error| {
+            if error.status == 429 {
+                self.metrics.rate_limited[LimitKind::Conversations as usize].add(1);
+            }
+        })?;
         let serial = self.next_request();
         let asker = Asker::Http { shard: self.id, conn: exchange.key, serial };
-        if !self.ask_of_store(asker, what, now) {
-            endpoint.not_asked(&user, &self.settings.app);
-            let error =
-                RestError::new(503, ErrorCode::RateLimited, "the server is busy: try again in a moment");
-            return Err(error.retry_after(Duration::from_secs(1)));
-        }
+        self.wish(asker, what, now);
         Ok(Awaited::Conversations { endpoint, user })
-    }
-
-    /// Whether the store has taken a request.
-    pub(super) fn ask_of_store(&self, asker: Asker, what: StoreRequest, now: Now) -> bool {
-        let Some(store) = &self.common.store else { return false };
-        let at = now.unix_ms();
-        match what {
-            StoreRequest::Write(what) => store.write(crate::mailbox::Request { asker, at, what }).is_ok(),
-            StoreRequest::Query(what) => store.read(crate::mailbox::Request { asker, at, what }).is_ok(),
-        }
     }
 
     fn ask_login(
@@ -237,6 +257,14 @@ impl<N: Net> Shard<N> {
         if let Awaited::Conversations { endpoint, user } = awaited {
             let answer = endpoint.response(answer, &user, &self.settings.app);
             self.api_answer(key, answer, now);
+        }
+    }
+
+    /// The store did not take a request.
+    pub(super) fn api_busy(&mut self, key: u32, serial: u32, now: Now) {
+        if let Some(Awaited::Conversations { endpoint, user }) = self.awaited(key, serial) {
+            endpoint.not_asked(&user, &self.settings.app);
+            self.api_overdue(key, now);
         }
     }
 
@@ -281,6 +309,14 @@ impl<N: Net> Shard<N> {
     fn api_error(&mut self, error: &RestError, exchange: Exchange<'_>) -> Next {
         let response = error_response(&exchange.reply, error);
         self.settle(response, exchange)
+    }
+}
+
+/// How long a request's body is; more than can be there, where only its end would tell.
+fn body_length(request: &Request<'_>) -> usize {
+    match request.content_length() {
+        Ok(length) => length.map_or(0, |length| length as usize),
+        Err(_) => usize::MAX,
     }
 }
 

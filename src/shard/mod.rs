@@ -7,6 +7,7 @@
 mod admit;
 mod api;
 mod apply;
+mod asking;
 mod backlog;
 mod client;
 mod conn;
@@ -51,6 +52,7 @@ use crate::metrics::ShardMetrics;
 use crate::metrics::latency::LatencyRecorder;
 use crate::proto::json::Parser;
 use crate::settings::SocketIo;
+use crate::shard::asking::Wish;
 use crate::shard::client::{Client, LocalUsers};
 use crate::shard::conn::Conn;
 use crate::shard::end::Drain;
@@ -167,6 +169,8 @@ pub struct Shard<N: Net> {
     fired: Vec<u32>,
     /// What is to be said to the router.
     outgoing: Vec<ToRouter>,
+    /// What is to be asked of the store.
+    wishes: Vec<Wish>,
     /// How many messages the router's data lane takes until the next turn.
     data_room: usize,
     drain: Option<Drain>,
@@ -211,6 +215,7 @@ impl<N: Net> Shard<N> {
             wheel: Wheel::new(wheel::tick(now.mono)),
             fired: Vec::new(),
             outgoing: Vec::new(),
+            wishes: Vec::new(),
             data_room: usize::MAX,
             drain: None,
             parser,

@@ -48,13 +48,8 @@ impl Session {
             object.put("user_id", self.user.id().as_str()).put("status", status.name());
             shapes::put_time(object, "timestamp", now.unix_ms());
         });
-        for user in std::iter::once(self.user.id()).chain(contacts) {
-            context.out.push(Output::Publish {
-                publication: news.to_user(user),
-                asked: context.asked("user:status"),
-                confirmation: 0..0,
-                counted: false,
-            });
-        }
+        let users = std::iter::once(self.user.id()).chain(contacts).cloned().collect();
+        let (publication, asked) = (news.to_user(self.user.id()), context.asked("user:status"));
+        context.out.push(Output::Tell { publication, users, asked });
     }
 }

@@ -112,13 +112,12 @@ pub fn tell(effect: &Effect, now: Now) -> Vec<Told> {
             });
             participants.iter().map(|user| viewed.told(user)).collect()
         }
-        Effect::Deleted { conversation, participants, message, by, at, unread } => {
+        Effect::Deleted { conversation, participants, message, by, at, unread, last } => {
             let deleted = News::new("\"message:deleted\"", now, |object| {
                 shapes::deleted(*message, *conversation, by.as_deref(), *at, object);
             });
             let told = participants.iter().map(|user| deleted.told(user));
-            // Which message is the newest now is not known here.
-            told.chain(tell_unread(*conversation, unread, None, now)).collect()
+            told.chain(tell_unread(*conversation, unread, last.as_deref(), now)).collect()
         }
         Effect::Delivered { conversation, message, sender, delivered_at } => {
             let delivered = News::new("\"message:delivered\"", now, |object| {
@@ -144,14 +143,8 @@ fn tell_unread(
     })
 }
 
-/// `user:online {user_id, username, online_at}` or `user:offline {…, offline_at}` to each of these users.
-pub fn coming(
-    user: &str,
-    username: Option<&str>,
-    contacts: &[SmolStr],
-    is_online: bool,
-    now: Now,
-) -> Vec<Publication> {
+/// `user:online {user_id, username, online_at}` or `user:offline {…, offline_at}`, for the user's contacts.
+pub fn coming(user: &str, username: Option<&str>, is_online: bool, now: Now) -> Publication {
     let (event, at) = match is_online {
         true => ("\"user:online\"", "online_at"),
         false => ("\"user:offline\"", "offline_at"),
@@ -160,5 +153,5 @@ pub fn coming(
         object.put("user_id", user).put("username", username);
         shapes::put_time(object, at, now.unix_ms());
     });
-    contacts.iter().map(|contact| news.to_user(contact)).collect()
+    news.to_user(user)
 }

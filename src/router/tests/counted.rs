@@ -78,6 +78,7 @@ fn counts_may_come_in_any_order_and_the_oldest_is_answered_when_there_are_too_ma
     counted.count(tickets[1], 4, &mut posted);
     counted.count(tickets[0], 1, &mut posted);
     counted.wait(20, Waiter::Client(ASKER, 4), 1, &mut posted).expect("it waits");
+    counted.wait(25, Waiter::Client(ASKER, 5), 1, &mut posted).expect("it waits");
     counted.count(tickets[0], 1, &mut posted);
     let delivered: Vec<(u64, u64)> = posted
         .0

@@ -73,6 +73,7 @@ fn views_and_deletions_are_told_to_both_and_deliveries_to_the_sender() {
         by: by.map(Into::into),
         at: AT,
         unread,
+        last: None,
     };
     let data = format!(r#"{{{ids},"deleted_by":null,"deleted_at":"{TIME}"}}"#);
     assert_eq!(words(&deleted(None, Vec::new())), both("message:deleted", &data));
@@ -90,9 +91,9 @@ fn views_and_deletions_are_told_to_both_and_deliveries_to_the_sender() {
 #[test]
 fn contacts_are_told_who_comes_and_goes() {
     let now = Now { mono: 0, unix: AT * 1_000_000 };
-    let contacts = ["bob".into(), "eve".into()];
-    let words = |username, is_online| -> Vec<String> {
-        coming("ada", username, &contacts, is_online, now).iter().map(said).collect()
+    let words = |username, is_online| {
+        let coming = coming("ada", username, is_online, now);
+        ["bob", "eve"].map(|contact| said(&coming.to_user(contact)))
     };
     let data = format!(r#"{{"user_id":"ada","username":"Ada","online_at":"{TIME}"}}"#);
     assert_eq!(words(Some("Ada"), true), ["bob", "eve"].map(|user| to(user, "user:online", &data)));
