@@ -93,13 +93,19 @@ fn repeated(work: &mut Work<'_>, sender: &str, name: &str) -> Result<Option<Mess
     const SQL: &str = concat!(
         "SELECT ",
         message_columns!(),
-        ", c.id FROM messages AS m JOIN conversations AS c ON c.number = m.conversation \
-         WHERE m.sender = ?1 AND m.client_message_id = ?2"
+        ", c.id FROM messages AS m JOIN conversations AS c ON c.number = m.conversation WHERE m.number = ?1"
     );
+    // Nearly always there is none. In one statement with the rest, SQLite would prepare it again for each name.
+    let number: Option<i64> = work
+        .connection
+        .prepare_cached("SELECT number FROM messages WHERE sender = ?1 AND client_message_id = ?2")?
+        .query_row([sender, name], |row| row.get(0))
+        .optional()?;
+    let Some(number) = number else { return Ok(None) };
     let found = work
         .connection
         .prepare_cached(SQL)?
-        .query_row([sender, name], |row| {
+        .query_row([number], |row| {
             let conversation = id(row, 10)?;
             rows::message(row, conversation)
         })

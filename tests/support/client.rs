@@ -89,6 +89,11 @@ impl Client {
         self.socket.send(Message::text(text.to_string())).unwrap();
     }
 
+    /// As [`Client::text`], where the broker may have gone.
+    pub fn try_text(&mut self, text: impl ToString) -> Result<(), Error> {
+        self.socket.send(Message::text(text.to_string()))
+    }
+
     /// Sends any message.
     pub fn message(&mut self, message: Message) {
         self.socket.send(message).unwrap();
