@@ -210,7 +210,7 @@ fn a_body_that_is_not_read_is_never_the_next_request() {
 fn a_head_request_has_no_body_in_its_answer() {
     let broker = Broker::start(&[]);
     let mut stream = http::connect(broker.public);
-    stream.write_all(&http::head("HEAD", COLLECTION, "localhost", &[], 0)).unwrap();
+    stream.write_all(&http::head("HEAD", COLLECTION, "localhost", &[("Connection", "close")], 0)).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
@@ -290,7 +290,7 @@ fn while_it_drains_open_connections_are_told_to_come_again() {
 #[test]
 fn many_requests_in_a_row_are_answered_and_too_many_take_no_memory() {
     each_shard_count(|shards| {
-        let broker = Broker::start(&[shards]);
+        let broker = Broker::start(&[shards, "limits.control = \"off\""]);
         let authorization = bearer("ada");
         let id = broker.conversation("ada", "bob");
         let headers = [("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
