@@ -38,7 +38,6 @@ use fanfare::settings::{AuthSettings, Secret, SocketIo};
 use fanfare::shard::turn::Command;
 use fanfare::shard::{Common, Shard, ShardSettings};
 use fanfare::time::Now;
-use fanfare::users::Users;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
@@ -198,14 +197,14 @@ impl Gateway {
             let metrics = Arc::new(ShardMetrics::default());
             let router =
                 Router::new(router_settings, Arc::new(RouterMetrics::default()), vec![Arc::clone(&metrics)]);
-            let common =
-                Common { users: Arc::new(Users::default()), open_sockets: Arc::clone(&open_sockets) };
+            let common = Common { open_sockets: Arc::clone(&open_sockets), ..Common::default() };
             let served = (|| {
                 let net = MioNet::new(&poll)?;
                 let shard =
                     Shard::new(0, net, Arc::new(settings(limits, recovery)?), common, metrics, Now::read());
                 let acceptor = Acceptor::new(Vec::new(), open_sockets, usize::MAX)?;
-                let alone = Alone { router, acceptor, commands: from_front, router_commands: from_nobody };
+                let (commands, router_commands) = (from_front, from_nobody);
+                let alone = Alone { router, acceptor, commands, router_commands, store: None };
                 run::run_alone(poll, &alarm, shard, alone, None)
             })();
             if let Err(error) = served {
@@ -243,9 +242,9 @@ fn settings(limits: Limits, recovery: Option<Duration>) -> io::Result<ShardSetti
     let verifier = Verifier::new(&AuthSettings { secret, ..AuthSettings::default() });
     Ok(ShardSettings {
         app: AppSettings {
-            patterns: RoomPatterns::default(),
             control: limits.control,
             grace: Duration::from_secs(30),
+            ..AppSettings::default()
         },
         limits,
         apps: [false; App::COUNT],

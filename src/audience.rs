@@ -82,6 +82,8 @@ pub enum Wire {
     Native,
     /// `{"type","userId"?,"data"}` (`account`).
     Typed,
+    /// As native, times without a fraction (`conversation`).
+    Conversation,
     /// `42["event",DATA]`, namespace `/` (`market` over Socket.IO).
     SocketIo,
     /// `42["event",DATA,"OFFSET"]`, namespace `/`: for clients that asked for connection state recovery.
@@ -92,11 +94,17 @@ pub enum Wire {
 
 impl Wire {
     /// How many wires there are: the length of every per-wire array.
-    pub const COUNT: usize = 5;
+    pub const COUNT: usize = 6;
 
     /// All wires, in index order.
-    pub const ALL: [Wire; Wire::COUNT] =
-        [Wire::Native, Wire::Typed, Wire::SocketIo, Wire::SocketIoOffset, Wire::SocketIoCustom];
+    pub const ALL: [Wire; Wire::COUNT] = [
+        Wire::Native,
+        Wire::Typed,
+        Wire::Conversation,
+        Wire::SocketIo,
+        Wire::SocketIoOffset,
+        Wire::SocketIoCustom,
+    ];
 
     /// The wire's place in a per-wire array.
     pub const fn index(self) -> usize {
@@ -108,6 +116,7 @@ impl Wire {
         match self {
             Wire::Native => "native",
             Wire::Typed => "typed",
+            Wire::Conversation => "conversation",
             Wire::SocketIo => "socketio",
             Wire::SocketIoOffset => "socketio_offset",
             Wire::SocketIoCustom => "socketio_custom",
@@ -119,13 +128,14 @@ impl Wire {
         match self {
             Wire::Native | Wire::SocketIo | Wire::SocketIoOffset | Wire::SocketIoCustom => App::Market,
             Wire::Typed => App::Account,
+            Wire::Conversation => App::Conversation,
         }
     }
 
     /// The Socket.IO namespace; `None` where the wire is another protocol's.
     pub const fn namespace(self) -> Option<&'static str> {
         match self {
-            Wire::Native | Wire::Typed => None,
+            Wire::Native | Wire::Typed | Wire::Conversation => None,
             Wire::SocketIo | Wire::SocketIoOffset => Some("/"),
             Wire::SocketIoCustom => Some("/custom"),
         }

@@ -178,6 +178,8 @@ impl CloseReason {
 pub enum ErrorCode {
     /// No or an invalid token.
     AuthRequired,
+    /// The same in the words of `conversation` and of REST.
+    Unauthorized,
     /// The token's time is over.
     TokenExpired,
     /// Slow down.
@@ -188,12 +190,20 @@ pub enum ErrorCode {
     NotFound,
     /// It exists and is not yours.
     AccessDenied,
+    /// The same in the words of `conversation` and of REST.
+    Forbidden,
     /// Malformed.
     InvalidMessage,
+    /// A field is missing or wrong; `details` names it.
+    ValidationError,
+    /// No message may have that type.
+    InvalidMessageType,
     /// Over the size limit.
     MessageTooLarge,
     /// Too many connections.
     ConnectionLimit,
+    /// No more participants.
+    ConversationFull,
     /// A connection-level fault: nobody could take what was sent.
     ConnectionError,
     /// Our fault.
@@ -202,16 +212,21 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All codes, in index order.
-    pub const ALL: [ErrorCode; 11] = [
+    pub const ALL: [ErrorCode; 16] = [
         ErrorCode::AuthRequired,
+        ErrorCode::Unauthorized,
         ErrorCode::TokenExpired,
         ErrorCode::RateLimited,
         ErrorCode::RoomNotFound,
         ErrorCode::NotFound,
         ErrorCode::AccessDenied,
+        ErrorCode::Forbidden,
         ErrorCode::InvalidMessage,
+        ErrorCode::ValidationError,
+        ErrorCode::InvalidMessageType,
         ErrorCode::MessageTooLarge,
         ErrorCode::ConnectionLimit,
+        ErrorCode::ConversationFull,
         ErrorCode::ConnectionError,
         ErrorCode::InternalError,
     ];
@@ -225,14 +240,19 @@ impl ErrorCode {
     pub const fn as_str(self) -> &'static str {
         match self {
             ErrorCode::AuthRequired => "AUTH_REQUIRED",
+            ErrorCode::Unauthorized => "UNAUTHORIZED",
             ErrorCode::TokenExpired => "TOKEN_EXPIRED",
             ErrorCode::RateLimited => "RATE_LIMITED",
             ErrorCode::RoomNotFound => "ROOM_NOT_FOUND",
             ErrorCode::NotFound => "NOT_FOUND",
             ErrorCode::AccessDenied => "ACCESS_DENIED",
+            ErrorCode::Forbidden => "FORBIDDEN",
             ErrorCode::InvalidMessage => "INVALID_MESSAGE",
+            ErrorCode::ValidationError => "VALIDATION_ERROR",
+            ErrorCode::InvalidMessageType => "INVALID_MESSAGE_TYPE",
             ErrorCode::MessageTooLarge => "MESSAGE_TOO_LARGE",
             ErrorCode::ConnectionLimit => "CONNECTION_LIMIT",
+            ErrorCode::ConversationFull => "CONVERSATION_FULL",
             ErrorCode::ConnectionError => "CONNECTION_ERROR",
             ErrorCode::InternalError => "INTERNAL_ERROR",
         }

@@ -6,8 +6,10 @@
 //!  clients ──────▶ accept ──sockets──▶ shard 0 … shard N-1 ◀───────▶ clients
 //!                                        │ ▲  bounded lanes
 //!                 joins, counts, publishes ▼ │  events, answers
-//!  publishers ◀──────────────────────▶ router            admin ◀──▶ Prometheus, people
+//!  publishers ◀──────────────────────▶ router ◀── store   admin ◀──▶ Prometheus, people
 //! ```
+//!
+//! The store and who signs users in (`login`) have threads of their own; shards and the router ask, and never wait.
 //!
 //! Each thread owns what it works on; they share counters, the users map ([`users`]) and nothing else. The router and the
 //! listeners have threads only where there are several shards: with one they are stepped inside the shard's loop, so that
@@ -19,7 +21,7 @@
 //! pure cores       proto   bytes ↔ values: HTTP heads, WebSocket frames, Engine.IO and Socket.IO packets, ingest lines, JSON
 //!                  room    names, patterns, publications, members, interest, newest values, histories
 //! state machines   app     one Session for each client, Input → Outputs; wires: how an event is framed
-//! shells           shard   clients      router  publishers, order      accept   admin   transport
+//! shells           shard   clients      router  publishers, order      store  the database      accept  admin  login  transport
 //! wiring           broker, cli
 //! ```
 //!
@@ -67,16 +69,20 @@ pub mod broker;
 pub mod cli;
 pub mod close;
 pub mod config;
+pub mod filter;
 pub mod hash;
 pub mod limits;
+pub mod login;
 pub mod mailbox;
 pub mod metrics;
 pub mod proto;
+pub mod record;
 pub mod room;
 pub mod router;
 pub mod run;
 pub mod settings;
 pub mod shard;
+pub mod store;
 pub mod time;
 pub mod transport;
 pub mod users;

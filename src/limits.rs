@@ -241,6 +241,12 @@ pub const LABEL_CHARS: usize = 64;
 pub const TOKEN_BYTES: usize = 8 * 1024;
 /// Most users in one `presence` request (`spec/market.md`).
 pub const PRESENCE_USERS: usize = 100;
+/// Most rates of `limits.messages`: each costs one stored time for each user who says something.
+pub const MESSAGE_RATES: usize = 8;
+/// Requests of one client that the store has not answered; further ones are refused.
+pub const STORE_REQUESTS: u32 = 64;
+/// Longest body of a request over HTTP, bytes (`spec/decisions.md` 16). Those of polls have the limit of messages.
+pub const BODY_BYTES: usize = 64 * 1024;
 /// Refusals in a row after which a connection is closed (`spec/limits.md`).
 pub const REFUSALS: u32 = 10;
 

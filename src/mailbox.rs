@@ -10,6 +10,7 @@ use smol_str::SmolStr;
 use uuid::Uuid;
 
 use crate::audience::App;
+use crate::record::{Answer, Effect, Query, Refusal, Write};
 use crate::room::name::RoomName;
 use crate::room::pattern::Policy;
 use crate::room::publication::{ClientId, Publication};
@@ -92,6 +93,13 @@ pub enum ToShard {
         /// The router's newest sequence number.
         sequence: u64,
     },
+    /// The store's answer to a client or a request over HTTP.
+    Stored {
+        /// Whose.
+        asker: Asker,
+        /// What.
+        answer: Box<Result<Answer, Refusal>>,
+    },
     /// A counted publication ([`ToRouter::Publish`]) has reached all shards it was for.
     Delivered {
         /// Who published it.
@@ -133,6 +141,22 @@ pub enum ToRouter {
     },
     /// The user's last connection on the shard is gone.
     UserDown {
+        /// The shard.
+        shard: u8,
+        /// The user.
+        user: Arc<User>,
+    },
+    /// The user's first connection in the app `conversation` on the shard.
+    ChatUp {
+        /// The shard.
+        shard: u8,
+        /// The user.
+        user: Arc<User>,
+        /// What contacts are shown.
+        username: Option<SmolStr>,
+    },
+    /// The user's last connection in the app `conversation` on the shard is gone.
+    ChatDown {
         /// The shard.
         shard: u8,
         /// The user.
@@ -203,6 +227,13 @@ pub enum ToRouter {
         /// [`ToShard::Delivered`].
         counted: Option<(ClientId, u64)>,
     },
+    /// A client tells these users the same, as far as they chat now. Data lane.
+    Tell {
+        /// What.
+        publication: Box<Publication>,
+        /// The users.
+        users: Vec<SmolStr>,
+    },
     /// A client speaks to the backends. Data lane.
     Forward(Box<Forward>),
 }
@@ -210,7 +241,7 @@ pub enum ToRouter {
 impl ToRouter {
     /// Whether it belongs on the data lane, which may be full.
     pub const fn is_data(&self) -> bool {
-        matches!(self, ToRouter::Publish { .. } | ToRouter::Forward(_))
+        matches!(self, ToRouter::Publish { .. } | ToRouter::Tell { .. } | ToRouter::Forward(_))
     }
 }
 
@@ -282,4 +313,73 @@ pub struct MissedQuery {
     pub conflated: bool,
     /// Most bytes of events, as [`Publication::size`] counts them; what would be more is not recovered.
     pub max_bytes: usize,
+}
+
+/// Who is to get an answer of the store's, which hands it back as it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Asker {
+    /// A client.
+    Client {
+        /// Which.
+        client: ClientId,
+        /// Which of its requests.
+        ticket: u64,
+    },
+    /// A request over HTTP.
+    Http {
+        /// The shard that has the connection.
+        shard: u8,
+        /// Its connection there.
+        conn: u32,
+        /// Which of the shard's requests.
+        serial: u32,
+    },
+    /// The router.
+    Router {
+        /// Which of its questions.
+        ticket: u64,
+    },
+    /// A worker of the identity provider.
+    Login {
+        /// Which.
+        worker: u8,
+        /// Which of its requests.
+        ticket: u64,
+    },
+    /// Nobody waits for an answer.
+    Nobody,
+}
+
+/// Something asked of the store.
+#[derive(Clone, Debug)]
+pub struct Request<T> {
+    /// Who gets the answer.
+    pub asker: Asker,
+    /// When it was asked, Unix ms: the time that is stored.
+    pub at: u64,
+    /// What is asked.
+    pub what: T,
+}
+
+/// A request of the router's.
+#[derive(Debug)]
+pub enum ToStore {
+    /// A change.
+    Write(Request<Write>),
+    /// A question.
+    Read(Request<Query>),
+}
+
+/// From the store to the router, in the order of the commits.
+#[derive(Debug)]
+pub enum FromStore {
+    /// Others are to be told of a change.
+    Effect(Effect),
+    /// The answer to a request. What it has caused came before.
+    Answer {
+        /// Whose.
+        asker: Asker,
+        /// What.
+        answer: Box<Result<Answer, Refusal>>,
+    },
 }

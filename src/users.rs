@@ -5,8 +5,8 @@
 
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use papaya::Equivalent;
@@ -14,7 +14,7 @@ use smol_str::SmolStr;
 
 use crate::audience::App;
 use crate::hash::hash;
-use crate::limits::Rate;
+use crate::limits::{MESSAGE_RATES, Rate};
 
 /// Which rate of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,10 +26,26 @@ pub enum Meter {
     Control,
     /// Ping and pong frames.
     Pings,
+    /// Changes to typing.
+    Typing,
+    /// New conversations.
+    Conversations,
+    /// Requests over HTTP.
+    Requests,
 }
 
 impl Meter {
-    const COUNT: usize = 3;
+    /// Those that every user has; the others are made when they are first used.
+    const COMMON: usize = Meter::Typing as usize;
+    const CHAT: usize = 3;
+}
+
+/// The stored GCRA times of those who chat, monotonic ns.
+#[derive(Debug, Default)]
+struct ChatMeters {
+    /// One for each rate of `limits.messages`.
+    messages: [AtomicU64; MESSAGE_RATES],
+    others: [AtomicU64; Meter::CHAT],
 }
 
 /// The count that marks an entry as taken out of the map: nobody may count on it any more.
@@ -44,7 +60,9 @@ pub struct User {
     total: AtomicU32,
     connections: [AtomicU32; App::COUNT],
     /// The stored GCRA times, monotonic ns.
-    meters: [AtomicU64; Meter::COUNT],
+    meters: [AtomicU64; Meter::COMMON],
+    /// Most users of other apps never need them.
+    chat: OnceLock<Box<ChatMeters>>,
 }
 
 impl User {
@@ -55,6 +73,7 @@ impl User {
             total: AtomicU32::new(0),
             connections: Default::default(),
             meters: Default::default(),
+            chat: OnceLock::new(),
         }
     }
 
@@ -89,9 +108,45 @@ impl User {
     /// Counts one event against a rate; `Err`: how long to wait.
     pub fn allow(&self, meter: Meter, rate: Option<Rate>, now: u64) -> Result<(), Duration> {
         match rate {
-            Some(rate) => advance(&self.meters[meter as usize], rate, now),
+            Some(rate) => advance(self.meter(meter), rate, now),
             None => Ok(()),
         }
+    }
+
+    /// Takes back what [`allow`](User::allow) has counted, because nothing came of it.
+    pub fn give_back(&self, meter: Meter, rate: Option<Rate>) {
+        if let Some(rate) = rate {
+            retreat(self.meter(meter), rate);
+        }
+    }
+
+    /// Counts one message against all rates, or against none; `Err`: how long to wait until all let it through.
+    pub fn allow_message(&self, rates: &[Rate], now: u64) -> Result<(), Duration> {
+        let stored = &self.chat().messages;
+        let taken: Vec<_> =
+            rates.iter().zip(stored).map(|(rate, stored)| advance(stored, *rate, now)).collect();
+        let Some(wait) = taken.iter().filter_map(|taken| taken.err()).max() else { return Ok(()) };
+        // To count first and take back is right whatever other shards count meanwhile.
+        for ((rate, stored), _) in rates.iter().zip(stored).zip(&taken).filter(|(_, taken)| taken.is_ok()) {
+            retreat(stored, *rate);
+        }
+        Err(wait)
+    }
+
+    /// Takes back what [`allow_message`](User::allow_message) has counted, because nothing came of it.
+    pub fn give_back_message(&self, rates: &[Rate]) {
+        rates.iter().zip(&self.chat().messages).for_each(|(rate, stored)| retreat(stored, *rate));
+    }
+
+    fn meter(&self, meter: Meter) -> &AtomicU64 {
+        match (meter as usize).checked_sub(Meter::COMMON) {
+            Some(other) => &self.chat().others[other],
+            None => &self.meters[meter as usize],
+        }
+    }
+
+    fn chat(&self) -> &ChatMeters {
+        self.chat.get_or_init(Box::default)
     }
 
     /// Takes a place among the app's connections; `limit` 0 is off.
@@ -118,7 +173,18 @@ impl User {
     fn is_idle(&self, now: u64) -> bool {
         self.total.load(Ordering::Acquire) == 0
             && self.meters.iter().all(|meter| meter.load(Ordering::Acquire) <= now)
+            && self.chat.get().is_none_or(|chat| {
+                chat.messages.iter().chain(&chat.others).all(|meter| meter.load(Ordering::Acquire) <= now)
+            })
     }
+}
+
+/// Takes one event back out of a stored GCRA time: the inverse of [`advance`], whatever came between.
+fn retreat(stored: &AtomicU64, rate: Rate) {
+    let interval = rate.period.as_nanos() as u64 / u64::from(rate.count);
+    let earlier = |time: u64| Some(time.saturating_sub(interval));
+    // It cannot fail: there is always an earlier time.
+    let _ = stored.fetch_update(Ordering::AcqRel, Ordering::Acquire, earlier);
 }
 
 /// Advances one stored GCRA time by compare-and-swap.
@@ -237,6 +303,12 @@ impl Users {
         }
     }
 
+    /// The user with this id, for requests that have no connection. An entry that the sweep takes out at this moment had
+    /// run out, so a count lost with it allows one more at most.
+    pub fn user(&self, id: &str) -> Arc<User> {
+        self.find_or_insert(id)
+    }
+
     fn find_or_insert(&self, id: &str) -> Arc<User> {
         let map = self.users.pin();
         loop {
@@ -280,7 +352,7 @@ impl Users {
 }
 
 /// What an address is counted as.
-fn network(address: IpAddr) -> IpAddr {
+pub fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
@@ -318,6 +390,27 @@ mod tests {
         assert!(matches!(users.connect(id, App::Market, LIMITS, 0), Err(Refusal::TooFast(_))));
         users.sweep(Duration::from_secs(61).as_nanos() as u64);
         assert_eq!(users.sizes().0, 0);
+    }
+
+    #[test]
+    fn a_message_counts_against_all_rates_or_none() {
+        let rates = [Rate::per_seconds(2, 1), Rate::per_seconds(3, 60)];
+        let user = User::anonymous();
+        let second = 1_000_000_000;
+        assert_eq!([0, 0].map(|now| user.allow_message(&rates, now)), [Ok(()); 2]);
+        assert_eq!(user.allow_message(&rates, 0), Err(Duration::from_millis(500)));
+        // Had the refused one counted against the second rate, this would be one too many.
+        assert_eq!(user.allow_message(&rates, second), Ok(()));
+        assert_eq!(user.allow_message(&rates, second), Err(Duration::from_secs(19)));
+        user.give_back_message(&rates);
+        assert_eq!(user.allow_message(&rates, second), Ok(()));
+        assert!(!user.is_idle(second) && user.is_idle(61 * second));
+        let rate = Some(rates[0]);
+        assert_eq!([0; 2].map(|now| user.allow(Meter::Typing, rate, now)), [Ok(()); 2]);
+        assert!(user.allow(Meter::Typing, rate, 0).is_err());
+        assert_eq!(user.allow(Meter::Conversations, rate, 0), Ok(()));
+        user.give_back(Meter::Typing, rate);
+        assert_eq!(user.allow(Meter::Typing, rate, 0), Ok(()));
     }
 
     #[test]

@@ -9,8 +9,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use fanfare::auth::Verifier;
+use fanfare::auth::{Verifier, password};
+use fanfare::record::{Answer, Query};
 use fanfare::settings::{AuthSettings, Secret};
+use fanfare::store::Database;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -222,4 +224,105 @@ fn wrong_usage_ends_with_2() {
         assert!(code == 2 && !said.is_empty(), "{arguments:?}: {code} {said}");
     }
     assert!(succeeds(&["--version"], &[]).starts_with("fanfare "));
+}
+
+/// A directory with a configuration whose database is beside it.
+struct Users {
+    directory: PathBuf,
+    config: String,
+}
+
+impl Users {
+    fn new(name: &str) -> Users {
+        let directory = std::env::temp_dir().join(format!("fanfare-cli-{name}-{}", std::process::id()));
+        fs::create_dir(&directory).expect("a directory");
+        let config = directory.join("fanfare.toml");
+        fs::write(&config, format!("[store]\npath = \"{}\"\n", directory.join("users.db").display()))
+            .expect("a file");
+        Users { config: config.to_str().expect("UTF-8").to_owned(), directory }
+    }
+
+    /// What a command prints, its errors, its exit code.
+    fn run(&self, arguments: &[&str], input: &str) -> (String, String, i32) {
+        let mut all = vec!["user", "--config", &self.config];
+        all.extend(arguments);
+        let output = fanfare(&all, &[], input);
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        (text(output.stdout), text(output.stderr), output.status.code().expect("an exit code"))
+    }
+
+    fn succeeds(&self, arguments: &[&str], input: &str) -> String {
+        let (printed, errors, code) = self.run(arguments, input);
+        assert_eq!((code, &*errors), (0, ""), "{arguments:?}");
+        printed
+    }
+
+    fn fails(&self, arguments: &[&str], input: &str) -> (String, i32) {
+        let (printed, errors, code) = self.run(arguments, input);
+        assert_eq!(printed, "", "{arguments:?}");
+        (errors, code)
+    }
+
+    /// The only user's password hash.
+    fn hash(&self) -> Secret {
+        let mut database = Database::open(&self.directory.join("users.db")).expect("a database");
+        match database.read(&Query::AccountByEmail { email: "ann@example.com".into() }) {
+            Ok(Answer::FoundAccount(Some(account))) => account.password_hash,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+impl Drop for Users {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+#[test]
+fn users_are_added_listed_changed_and_removed() {
+    let users = Users::new("users");
+    let added = users.succeeds(
+        &["add", "Ann@example.com", "--name", "Ann", "--role", "agent", "--role", "agent", "--id", "7"],
+        "correct horse\r\n",
+    );
+    assert_eq!(added, "added Ann@example.com, id 7\n");
+    assert!(password::verify("correct horse", Some(&users.hash())));
+    let listed = users.succeeds(&["list"], "");
+    assert!(listed.starts_with("Ann@example.com\t7\tAnn\tagent\tenabled\t20"), "{listed}");
+    users.succeeds(&["passwd", "ann@example.com"], "another horse");
+    assert!(password::verify("another horse", Some(&users.hash())));
+    users.succeeds(&["disable", "ann@example.com"], "");
+    assert!(users.succeeds(&["list"], "").contains("\tdisabled\t"));
+    users.succeeds(&["enable", "ann@example.com"], "");
+    assert!(users.succeeds(&["list"], "").contains("\tenabled\t"));
+    let second = users.succeeds(&["add", "bob@example.com"], "password123\n");
+    assert!(second.starts_with("added bob@example.com, id 0"), "{second}");
+    assert!(users.succeeds(&["list"], "").contains("\tbob\t\tenabled\t"));
+    assert_eq!(users.succeeds(&["remove", "ann@example.com"], ""), "removed ann@example.com\n");
+    assert_eq!(users.succeeds(&["list"], "").lines().count(), 1);
+}
+
+#[test]
+fn what_cannot_be_done_with_a_user_is_said() {
+    let users = Users::new("refusals");
+    let (error, code) = users.fails(&["list"], "");
+    assert!(code == 1 && error.contains("users.db: name the broker's in store.path"), "{error}");
+    assert_eq!(fs::read_dir(&users.directory).expect("a directory").count(), 1);
+    users.succeeds(&["add", "ann@example.com"], "correct horse\n");
+    for (arguments, input, expected) in [
+        (&["add", "ANN@example.com"][..], "correct horse\n", "another user has this address"),
+        (&["add", "bob@example.com"], "short\n", "too short: take at least 8 characters"),
+        (&["add", "bob@example.com"], "", "no password was given"),
+        (&["add", "bob@example.com"], &"a".repeat(2_000), "too long: take at most 256 characters"),
+        (&["passwd", "bob@example.com"], "correct horse\n", "bob@example.com: there is no such user"),
+        (&["disable", "bob@example.com"], "", "bob@example.com: there is no such user"),
+        (&["remove", "bob@example.com"], "", "bob@example.com: there is no such user"),
+    ] {
+        let (error, code) = users.fails(arguments, input);
+        assert!(code == 1 && error.contains(expected), "{arguments:?}: {error}");
+    }
+    for arguments in [&["add", "bob"][..], &["add", "bob@example.com", "--role", "king"], &["add"]] {
+        assert_eq!(users.fails(arguments, "").1, 2, "{arguments:?}");
+    }
 }

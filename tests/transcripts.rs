@@ -28,14 +28,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use fanfare::app::{AppOpening, AppSettings, Context, Input, Labels, Opening, Output, Outputs, Session};
 use fanfare::audience::{App, Wire};
 use fanfare::auth::Verifier;
 use fanfare::proto::json::Parser;
 use fanfare::proto::ws;
-use fanfare::room::pattern::RoomPatterns;
 use fanfare::room::publication::ClientId;
 use fanfare::settings::{AuthSettings, Secret};
 use fanfare::time::Now;
@@ -280,11 +278,7 @@ impl Bench {
         }
         let auth = AuthSettings { secret: Secret::new(SECRET), ..AuthSettings::default() };
         Some(Bench {
-            settings: AppSettings {
-                patterns: RoomPatterns::default(),
-                control: Some(control.parse().unwrap()),
-                grace: Duration::from_secs(30),
-            },
+            settings: AppSettings { control: Some(control.parse().unwrap()), ..AppSettings::default() },
             verifier: Verifier::new(&auth).unwrap(),
             parser: Parser::new(64),
             out: Outputs::default(),
@@ -353,7 +347,11 @@ impl Bench {
                 }
                 Output::Publish { confirmation, counted: false, .. } => confirmation,
                 Output::Deadline => continue,
-                Output::Publish { .. } | Output::Presence { .. } | Output::Forward { .. } => {
+                Output::Publish { .. }
+                | Output::Tell { .. }
+                | Output::Presence { .. }
+                | Output::Forward { .. }
+                | Output::Store { .. } => {
                     sent = None;
                     continue;
                 }

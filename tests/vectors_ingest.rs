@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use fanfare::audience::App;
 use fanfare::proto::ingest::{self, Line, LineError, Piece, Publish, Splitter, Target, reply};
-use fanfare::proto::json::Parser;
+use fanfare::proto::json::{Parser, Raw};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -39,6 +39,19 @@ fn outcome(number: u64, result: Result<Line<'_>, LineError<'_>>) -> String {
         Ok(Line::Rooms) => "rooms".to_owned(),
         Ok(Line::Presence { user }) => format!("presence user={user:?}"),
         Ok(Line::Ping) => "ping".to_owned(),
+        Ok(Line::ConversationCreate(line)) => {
+            format!("conversation.create participants={:?} id={:?}", line.participants, line.id)
+        }
+        Ok(Line::ConversationMessage(line)) => {
+            let text = |value: Option<Raw<'_>>| value.map_or("-".to_owned(), |value| value.to_string());
+            let fields = [line.kind, line.content, line.metadata, line.client_message_id].map(text);
+            let conversation = line.conversation;
+            format!(
+                "conversation.message conversation={conversation:?} id={:?} {}",
+                line.id,
+                fields.join(" ")
+            )
+        }
         Err(error) => {
             let mut out = Vec::new();
             reply::write_error(&mut out, number, error.id.as_deref(), error.code, &error.message);
@@ -132,6 +145,16 @@ fn replies_are_single_lines_of_json() {
     );
     assert_eq!(written(&reply::write_ok), r#"{"ok":true}"#);
     assert_eq!(written(&reply::write_pong), r#"{"op":"pong"}"#);
+    let id = "07070707-0707-0707-0707-070707070707";
+    let uuid = id.parse().expect("a UUID");
+    assert_eq!(
+        written(&|out| reply::write_conversation(out, Some("c"), uuid, true)),
+        format!(r#"{{"id":"c","ok":true,"conversation_id":"{id}","duplicate":true}}"#)
+    );
+    assert_eq!(
+        written(&|out| reply::write_message(out, None, uuid, uuid, false)),
+        format!(r#"{{"ok":true,"conversation_id":"{id}","message_id":"{id}"}}"#)
+    );
     assert_eq!(written(&|out| reply::write_disconnected(out, 2)), r#"{"ok":true,"connections":2}"#);
     assert_eq!(written(&|out| reply::write_rooms(out, 3, 40)), r#"{"ok":true,"rooms":3,"subscribers":40}"#);
     assert_eq!(

@@ -7,7 +7,6 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
@@ -24,7 +23,6 @@ use fanfare::shard::turn::Command;
 use fanfare::shard::{Common, Net, Shard, ShardSettings};
 use fanfare::time::Now;
 use fanfare::transport::Stream;
-use fanfare::users::Users;
 
 /// The first moment.
 pub const START: Now = Now { mono: 1_000_000_000, unix: 1_760_000_000_000_000_000 };
@@ -114,11 +112,7 @@ impl World {
         let clock = Rc::new(Cell::new(START));
         let settings = RouterSettings::new(RoomPatterns::default(), 1, &limits);
         let shard_settings = ShardSettings {
-            app: AppSettings {
-                patterns: RoomPatterns::default(),
-                control: None,
-                grace: Duration::from_secs(30),
-            },
+            app: AppSettings { control: None, grace: Duration::from_secs(30), ..AppSettings::default() },
             limits,
             apps: [true; App::COUNT],
             allowed_origins: Vec::new(),
@@ -132,8 +126,7 @@ impl World {
             shards: 1,
             echo: false,
         };
-        let common =
-            Common { users: Arc::new(Users::default()), open_sockets: Arc::new(AtomicUsize::new(0)) };
+        let common = Common::default();
         let metrics = Arc::new(ShardMetrics::default());
         let net = NullNet(Rc::clone(&clock));
         let shard = Shard::new(0, net, Arc::new(shard_settings), common, Arc::clone(&metrics), START);

@@ -25,8 +25,8 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use parking_lot::Mutex;
 
-use crate::metrics::latency::{INTERVAL_NS, Latencies, LatencyStore};
-use crate::metrics::{RouterMetrics, ShardMetrics};
+use crate::metrics::latency::{INTERVAL_NS, Latencies, LatencyStore, Timing};
+use crate::metrics::{RouterMetrics, ShardMetrics, StoreMetrics};
 use crate::time::Now;
 
 use http::{Answer, Connection};
@@ -62,6 +62,16 @@ pub trait Control: Send + Sync + 'static {
     /// with a later collection. At most one request may be under way to a shard, so that a stuck shard's mailbox
     /// does not fill. Calls come one at a time.
     fn collect_latencies(&self, spares: Vec<Box<Latencies>>) -> Vec<(usize, Box<Latencies>)>;
+
+    /// What the store counts, and how many requests wait for it; `None`: there is no store.
+    fn store(&self) -> Option<(&StoreMetrics, usize)> {
+        None
+    }
+
+    /// How long each commit of the store has taken since the last call; `None` if it does not say so soon.
+    fn commit_times(&self) -> Option<Box<Timing>> {
+        None
+    }
 
     /// The rooms with most subscribers over all shards, the largest first, at most `limit`.
     fn top_rooms(&self, limit: usize) -> Vec<(String, u64)>;
@@ -127,6 +137,9 @@ impl Shared {
         store.advance(Now::read().mono);
         for (shard, latencies) in collected {
             store.merge(shard, latencies);
+        }
+        if let Some(times) = self.control.commit_times() {
+            store.merge_commits(&times);
         }
         store
     }

@@ -166,7 +166,10 @@ fn respond(
 
 fn metrics(shared: &Shared) -> Answer {
     let latencies = shared.collect();
-    let text = expose::expose(shared.control.shards(), shared.control.router(), &latencies);
+    let mut text = expose::expose(shared.control.shards(), shared.control.router(), &latencies);
+    if let Some((store, queue_length)) = shared.control.store() {
+        text.push_str(&expose::expose_store(store, queue_length, &latencies));
+    }
     Answer::new(200, expose::CONTENT_TYPE, text.into_bytes())
 }
 

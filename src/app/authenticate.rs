@@ -16,7 +16,9 @@ impl Session {
                     message.put("type", "tokenExpired");
                 });
             }
-            State::Market => context.out.reply(self.reply_to(context), "token_expired", |_| {}),
+            State::Market | State::Conversation(_) => {
+                context.out.reply(self.reply_to(context), "token_expired", |_| {})
+            }
             // Nobody asks it for tokens.
             State::Echo(_) => {}
         }
@@ -42,6 +44,10 @@ impl Session {
     }
 
     fn auth_error(&self, context: &mut Context<'_>, code: ErrorCode, message: &str) {
+        let code = match (&self.state, code) {
+            (State::Conversation(_), ErrorCode::AuthRequired) => ErrorCode::Unauthorized,
+            _ => code,
+        };
         context.out.count_error(code);
         let to = self.reply_to(context);
         context.out.reply(ReplyTo { ack: None, ..to }, "auth_error", |error| {

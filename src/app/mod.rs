@@ -5,9 +5,11 @@
 
 mod account;
 mod authenticate;
+pub mod conversation;
 mod echo;
 mod market;
 pub mod outputs;
+pub mod rest;
 pub mod wire;
 
 use std::sync::Arc;
@@ -18,17 +20,19 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
 use crate::audience::{App, Wire};
-use crate::auth::{Identity, Verifier};
+use crate::auth::{Details, Identity, Verifier};
 use crate::close::{CloseReason, ErrorCode};
-use crate::limits::{self, Rate};
+use crate::limits::{self, Limits, Rate};
 use crate::proto::json::{Parser, Raw};
+use crate::record::{Answer, Person, Refusal};
 use crate::room::pattern::RoomPatterns;
 use crate::room::publication::ClientId;
+use crate::settings::FilterSettings;
 use crate::time::Now;
 use crate::users::{Meter, Presence, User};
 
 pub use account::Labels;
-pub use outputs::{Asked, Output, Outputs, ReplyTo};
+pub use outputs::{Asked, Output, Outputs, ReplyTo, StoreRequest};
 
 /// What sessions need of the configuration. Replaced whole at a reload.
 #[derive(Clone, Debug)]
@@ -37,8 +41,35 @@ pub struct AppSettings {
     pub patterns: RoomPatterns,
     /// Control events of one user.
     pub control: Option<Rate>,
+    /// Chat messages of one user; each rate holds by itself.
+    pub messages: Vec<Rate>,
+    /// Changes to typing of one user.
+    pub typing: Option<Rate>,
+    /// New conversations of one user.
+    pub conversations: Option<Rate>,
+    /// What is masked in chat messages.
+    pub filter: FilterSettings,
+    /// What the last messages of all conversations may have together in what a client is told when it connects, bytes. The
+    /// conversations beyond it are told without their last messages.
+    pub unread_bytes: usize,
     /// How long a client may go on after its token's time is over.
     pub grace: Duration,
+}
+
+impl Default for AppSettings {
+    fn default() -> AppSettings {
+        let limits = Limits::default();
+        AppSettings {
+            patterns: RoomPatterns::default(),
+            control: limits.control,
+            messages: limits.messages,
+            typing: limits.typing,
+            conversations: limits.conversations,
+            filter: FilterSettings::default(),
+            unread_bytes: limits.outbox / 2,
+            grace: Duration::from_secs(30),
+        }
+    }
 }
 
 /// All that a session is handed besides its input.
@@ -115,6 +146,22 @@ pub enum Input<'a> {
         /// As it was asked.
         ack: u64,
     },
+    /// The answer to [`Output::Store`].
+    Stored {
+        /// As it was asked.
+        ticket: u64,
+        /// The store's.
+        answer: &'a Result<Answer, Refusal>,
+    },
+    /// The store's queue was full, so that what the session asked was not taken.
+    StoreBusy {
+        /// As it was asked.
+        ticket: u64,
+    },
+    /// [`Session::typing_deadline`] has come.
+    TypingOver,
+    /// The client is gone: nothing reaches it any more, but it may have something to tell others. Comes once, last.
+    Gone,
     /// The server is about to close the connection.
     Closing(&'a CloseReason),
 }
@@ -135,7 +182,7 @@ impl Input<'_> {
 #[derive(Debug)]
 pub struct Session {
     user: Arc<User>,
-    details: Option<Box<crate::auth::Details>>,
+    details: Option<Box<Details>>,
     connection: Uuid,
     client: ClientId,
     /// Unix seconds; `u64::MAX` for an anonymous client.
@@ -153,6 +200,7 @@ pub struct Session {
 enum State {
     Account(Option<Box<Labels>>),
     Market,
+    Conversation(Box<conversation::Chat>),
     /// The payload of CONNECT.
     Echo(Box<str>),
 }
@@ -179,6 +227,8 @@ pub enum AppOpening {
     Account(Labels),
     /// `market`: the wire is native over `/feed`, else one of Socket.IO.
     Market(Wire),
+    /// `conversation`.
+    Conversation,
     /// The echo application of the conformance suites.
     Echo {
         /// One of Socket.IO.
@@ -198,6 +248,7 @@ impl Session {
         let (state, wire) = match opening.app {
             AppOpening::Account(labels) => (State::Account(labels.into_boxed()), Wire::Typed),
             AppOpening::Market(wire) => (State::Market, wire),
+            AppOpening::Conversation => (State::Conversation(Box::default()), Wire::Conversation),
             AppOpening::Echo { wire, auth } => (State::Echo(auth), wire),
         };
         Session {
@@ -228,6 +279,11 @@ impl Session {
         &self.user
     }
 
+    /// What other users are shown, if the token says it.
+    pub fn username(&self) -> Option<&str> {
+        self.details.as_ref()?.username.as_deref()
+    }
+
     /// The client's place.
     pub fn client(&self) -> ClientId {
         self.client
@@ -254,7 +310,7 @@ impl Session {
     pub fn labels(&self) -> Option<&Labels> {
         match &self.state {
             State::Account(labels) => labels.as_deref(),
-            State::Market | State::Echo(_) => None,
+            State::Market | State::Conversation(_) | State::Echo(_) => None,
         }
     }
 
@@ -284,6 +340,7 @@ impl Session {
                 let message = "too many rooms on this connection: leave some first";
                 self.refuse(context, ErrorCode::RateLimited, message, Some(asked.event), None);
             }
+            Input::Busy(asked) if self.is_settled(asked, context) => {}
             Input::Busy(asked) => {
                 let message = "the server is busy: send this again in a moment";
                 let wait = Duration::from_millis(100);
@@ -292,6 +349,7 @@ impl Session {
             other => match &self.state {
                 State::Account(_) => self.account_input(other, context),
                 State::Market => self.market_input(other, context),
+                State::Conversation(_) => self.conversation_input(other, context),
                 State::Echo(auth) => self.echo_input(auth, other, context),
             },
         }
@@ -302,6 +360,7 @@ impl Session {
             Ok(message) if message.is_object() => match &self.state {
                 State::Account(_) => self.account_message(message, context),
                 State::Market => self.market_message(message, context),
+                State::Conversation(_) => self.conversation_message(message, context),
                 // Its clients send packets.
                 State::Echo(_) => {}
             },
@@ -352,6 +411,10 @@ impl Session {
                 account::write_error(self.reply_to(context), context, code, message, event, wait)
             }
             State::Market => market::write_error(self.reply_to(context), context, code, message, event, wait),
+            State::Conversation(_) => {
+                let details = conversation::Details::of_wait(wait);
+                conversation::write_error(self.reply_to(context), context, code, message, event, details);
+            }
             State::Echo(_) => self.echo_error(code, message, wait, context),
         }
     }
@@ -365,6 +428,15 @@ impl Session {
 /// A time to wait as `retry_after_ms` says it: rounded up, so that who waits that long is let through.
 pub fn wait_ms(wait: Duration) -> u64 {
     wait.as_nanos().div_ceil(1_000_000).max(1) as u64
+}
+
+/// A user as others are shown him, as far as his token says.
+fn person(user: &str, details: Option<&Details>) -> Person {
+    Person {
+        id: user.into(),
+        username: details.and_then(|details| details.username.as_deref()).map(Into::into),
+        avatar_url: details.and_then(|details| details.avatar_url.as_deref()).map(Into::into),
+    }
 }
 
 /// A string member, or `None` where it is missing or something else.

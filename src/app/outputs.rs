@@ -10,6 +10,7 @@ use crate::audience::Wire;
 use crate::close::{CloseReason, ErrorCode};
 use crate::metrics::LimitKind;
 use crate::proto::ws;
+use crate::record::{Query, Write};
 use crate::room::name::RoomName;
 use crate::room::pattern::Policy;
 use crate::room::publication::Publication;
@@ -76,6 +77,15 @@ pub enum Output {
         /// Answer with [`Input::Delivered`](crate::app::Input::Delivered) when the shards have counted.
         counted: bool,
     },
+    /// Publish the same to each of these users.
+    Tell {
+        /// What; for whom it says itself counts for nothing.
+        publication: Publication,
+        /// The users.
+        users: Vec<SmolStr>,
+        /// For the refusal.
+        asked: Asked,
+    },
     /// Ask the router which of these users are connected.
     Presence {
         /// The users.
@@ -90,10 +100,27 @@ pub enum Output {
         /// The line's `data`: JSON, no frame.
         data: Text,
     },
-    /// The token's deadline has changed.
+    /// Ask the store. [`Input::Stored`](crate::app::Input::Stored) answers, or
+    /// [`Input::StoreBusy`](crate::app::Input::StoreBusy) at once.
+    Store {
+        /// For the answer. Only the session knows what it means.
+        ticket: u64,
+        /// What.
+        what: StoreRequest,
+    },
+    /// A deadline has changed: the token's, or that of typing.
     Deadline,
     /// End the connection.
     Close(CloseReason),
+}
+
+/// A request to the store.
+#[derive(Clone, Debug)]
+pub enum StoreRequest {
+    /// A change.
+    Write(Write),
+    /// A question.
+    Query(Query),
 }
 
 /// How an answer reaches the client that asked.

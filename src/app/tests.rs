@@ -31,11 +31,7 @@ impl Bench {
         };
         let client = ClientId { shard: 0, slot: 0, generation: 0 };
         Bench {
-            settings: AppSettings {
-                patterns: RoomPatterns::default(),
-                control: None,
-                grace: Duration::from_secs(30),
-            },
+            settings: AppSettings { control: None, grace: Duration::from_secs(30), ..AppSettings::default() },
             verifier: Verifier::new(&auth).expect("a secret of 32 bytes"),
             parser: Parser::new(64),
             out: Outputs::default(),
@@ -99,6 +95,10 @@ impl Bench {
                 ),
                 Output::Presence { users, ack } => (Some(format!("presence {users:?} for {ack:?}")), 0..0),
                 Output::Forward { event, .. } => (Some(format!("forward {event}")), 0..0),
+                Output::Tell { publication, users, .. } => {
+                    (Some(format!("tell {users:?} {publication:?}")), 0..0)
+                }
+                Output::Store { ticket, what } => (Some(format!("store {ticket} {what:?}")), 0..0),
                 Output::Deadline => (Some("deadline".to_owned()), 0..0),
                 Output::Close(reason) => (Some(format!("close {}", reason.code())), 0..0),
             };

@@ -32,6 +32,9 @@ fn is_present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Err
     IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
+/// The claim `use` of a token that opens one connection and is good for nothing else.
+pub(super) const CONNECT_ONCE: &str = "websocket";
+
 /// The claims that are read (`spec/auth.md`). The optional ones are taken as they come and looked at when the
 /// signature has been verified.
 #[derive(serde::Deserialize)]
@@ -42,6 +45,10 @@ pub(super) struct ReadClaims {
     pub(super) session_exp: Option<Seconds>,
     pub(super) iss: Option<Value>,
     pub(super) aud: Option<Value>,
+    pub(super) jti: Option<Value>,
+    /// [`CONNECT_ONCE`] marks a single-use token.
+    #[serde(rename = "use")]
+    pub(super) purpose: Option<Value>,
     username: Option<Value>,
     avatar_url: Option<Value>,
     roles: Option<Value>,

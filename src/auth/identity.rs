@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 /// The bearer of a verified token. One per connection, so what is rare is boxed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Identity {
@@ -46,6 +48,14 @@ impl RoomGrant {
         }
     }
 
+    /// The entry as the claim has it.
+    fn to_claim(&self) -> String {
+        match self {
+            RoomGrant::Room(name) => name.to_string(),
+            RoomGrant::Prefix(prefix) => format!("{prefix}*"),
+        }
+    }
+
     fn opens(&self, room: &str) -> bool {
         match self {
             RoomGrant::Room(name) => **name == *room,
@@ -64,6 +74,27 @@ impl Details {
     pub fn roles(&self) -> Vec<&'static str> {
         let roles = [(self.agent, "agent"), (self.admin, "admin")];
         roles.into_iter().filter(|(has, _)| *has).map(|(_, name)| name).collect()
+    }
+}
+
+impl Details {
+    /// The claims that say this, for another token of the same bearer.
+    pub fn to_claims(&self) -> Map<String, Value> {
+        let mut claims = Map::new();
+        for (name, text) in [("username", &self.username), ("avatar_url", &self.avatar_url)] {
+            if let Some(text) = text {
+                claims.insert(name.to_owned(), Value::from(&**text));
+            }
+        }
+        let roles = self.roles();
+        if !roles.is_empty() {
+            claims.insert("roles".to_owned(), Value::from(roles));
+        }
+        let rooms: Vec<String> = self.rooms.iter().map(RoomGrant::to_claim).collect();
+        if !rooms.is_empty() {
+            claims.insert("rooms".to_owned(), Value::from(rooms));
+        }
+        claims
     }
 }
 

@@ -2,19 +2,25 @@
 //!
 //! `spec/auth.md` is the contract. This module owns JSON Web Tokens (RFC 7519, 7515, 7518) and is the only one
 //! that knows `jsonwebtoken`. It reads no clock and no socket: time is passed in, and key files are read once,
-//! when a [`Verifier`] is made. It never puts a token into an error.
+//! when a [`Verifier`] is made. It never puts a token into an error. Beside them it has what the identity provider
+//! needs: passwords and refresh tokens.
 
 mod claims;
 mod identity;
 mod keys;
+pub mod password;
+mod refresh;
 #[cfg(test)]
 mod tests;
+mod used;
 mod verifier;
 
 use std::fmt;
 
 pub use claims::Claims;
 pub use identity::{Details, Identity, RoomGrant};
+pub use refresh::{NoRandomness, new_refresh_token, refresh_token_hash};
+pub use used::{Once, UsedTokens};
 pub use verifier::Verifier;
 
 use crate::close::ErrorCode;

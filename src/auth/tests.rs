@@ -466,3 +466,45 @@ fn an_external_provider_has_keys_of_its_own() {
     assert!(verifier.verify(&es256(&mine, None), NOW).is_ok());
     assert!(Verifier::of_exchange(&ExchangeSettings::default()).expect("valid").is_none());
 }
+
+#[test]
+fn a_single_use_token_opens_a_connection_and_nothing_else() {
+    let verifier = verifier();
+    let claims = but(json!({
+        "exp": NOW + 900, "username": "ann", "avatar_url": "https://example.com/a", "roles": ["agent", "x"],
+        "rooms": ["news:x", "team:*"],
+    }));
+    let identity = verifier.verify(&hs256(&claims), NOW).expect("an access token");
+    let token = verifier.sign_to_connect(&identity, 60, NOW).expect("signed");
+    let (opened, once) = verifier.verify_to_connect(&token, NOW).expect("good");
+    assert_eq!(opened, identity);
+    assert_eq!(opened.expires_at, NOW + 900);
+    let once = once.expect("marked");
+    assert_eq!(once.over_at, NOW + 65);
+    let used = UsedTokens::default();
+    assert_eq!(used.take(once, NOW), Ok(()));
+    assert!(used.take(once, NOW).is_err());
+    assert_eq!(refusal(&verifier, &token), "it is for opening one connection only");
+    assert!(verifier.verify_to_connect(&token, once.over_at - 1).is_ok());
+    assert_eq!(verifier.verify_to_connect(&token, once.over_at), Err(AuthError::Expired));
+    let second = verifier.sign_to_connect(&identity, 60, NOW).expect("signed");
+    let (_, other) = verifier.verify_to_connect(&second, NOW).expect("good");
+    assert_ne!(other.expect("marked").id, once.id);
+}
+
+#[test]
+fn a_single_use_token_ends_with_the_access_token_and_must_have_an_id() {
+    let verifier = verifier();
+    let identity = verifier.verify(&hs256(&but(json!({"exp": NOW + 10}))), NOW).expect("an access token");
+    let token = verifier.sign_to_connect(&identity, 60, NOW).expect("signed");
+    assert_eq!(verifier.verify_to_connect(&token, NOW + 15), Err(AuthError::Expired));
+    for wrong in [json!({"use": "websocket"}), json!({"use": "websocket", "jti": "x"})] {
+        let token = hs256(&but(wrong));
+        assert!(matches!(verifier.verify_to_connect(&token, NOW), Err(AuthError::Invalid(_))));
+    }
+    // What other issuers mean by these claims is not our business.
+    let (_, once) = verifier
+        .verify_to_connect(&hs256(&but(json!({"use": "sig", "jti": "abc"}))), NOW)
+        .expect("an access token");
+    assert_eq!(once, None);
+}

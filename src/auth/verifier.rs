@@ -6,9 +6,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use super::claims::{Claims, Header, ReadClaims, Seconds, Subject, names};
+use super::claims::{CONNECT_ONCE, Claims, Header, ReadClaims, Seconds, Subject, names};
 use super::identity::Identity;
 use super::keys::{self, Key};
+use super::refresh::{NoRandomness, random};
+use super::used::Once;
 use super::{AuthError, KeyError};
 use crate::limits::TOKEN_BYTES;
 use crate::settings::{AuthSettings, ExchangeSettings};
@@ -48,8 +50,27 @@ impl Verifier {
         Ok((!keys.is_empty()).then_some(Verifier { keys, signing: None, issuer, audience }))
     }
 
-    /// Verifies signature and claims at this time.
+    /// Verifies signature and claims at this time. A single-use token is refused: see [`Verifier::verify_to_connect`].
+    ///
+    /// # Errors
+    /// Why the token is not good.
     pub fn verify(&self, token: &str, now_unix_seconds: u64) -> Result<Identity, AuthError> {
+        match self.verify_to_connect(token, now_unix_seconds)? {
+            (identity, None) => Ok(identity),
+            (_, Some(_)) => Err(AuthError::Invalid("it is for opening one connection only")),
+        }
+    }
+
+    /// The same for a token that is to open a connection. A single-use one is good only for whom
+    /// [`UsedTokens::take`](super::UsedTokens::take) then gives it to.
+    ///
+    /// # Errors
+    /// Why the token is not good.
+    pub fn verify_to_connect(
+        &self,
+        token: &str,
+        now_unix_seconds: u64,
+    ) -> Result<(Identity, Option<Once>), AuthError> {
         if token.is_empty() {
             return Err(AuthError::Missing);
         }
@@ -97,7 +118,7 @@ impl Verifier {
     }
 
     /// What can be mended by a new token of the same issuer, expiry, is looked at last.
-    fn check_claims(&self, claims: ReadClaims, now: u64) -> Result<Identity, AuthError> {
+    fn check_claims(&self, claims: ReadClaims, now: u64) -> Result<(Identity, Option<Once>), AuthError> {
         let issuer = claims.iss.as_ref().and_then(Value::as_str);
         if !self.issuer.is_empty() && issuer != Some(&self.issuer) {
             return Err(AuthError::Invalid("its iss is not the configured issuer"));
@@ -106,6 +127,8 @@ impl Verifier {
             return Err(AuthError::Invalid("its aud is not the configured audience"));
         }
         let details = claims.details();
+        let is_once = claims.purpose.as_ref().and_then(Value::as_str) == Some(CONNECT_ONCE);
+        let id = claims.jti.as_ref().and_then(Value::as_str).and_then(|id| u128::from_str_radix(id, 16).ok());
         let Subject(user) = claims.sub.ok_or(AuthError::Invalid("it has no sub"))?;
         let Seconds(exp) = claims.exp.ok_or(AuthError::Invalid("it has no exp"))?;
         if claims.nbf.is_some_and(|Seconds(nbf)| nbf > now.saturating_add(LEEWAY)) {
@@ -115,7 +138,40 @@ impl Verifier {
         if exp.min(expires_at).saturating_add(LEEWAY) <= now {
             return Err(AuthError::Expired);
         }
-        Ok(Identity { user, expires_at, details })
+        let once = match (is_once, id) {
+            (false, _) => None,
+            (true, Some(id)) => Some(Once { id, over_at: exp.saturating_add(LEEWAY) }),
+            (true, None) => return Err(AuthError::Invalid("it is for one connection and has no id")),
+        };
+        Ok((Identity { user, expires_at, details }, once))
+    }
+
+    /// Whether a secret is configured that signs.
+    pub fn signs(&self) -> bool {
+        self.signing.is_some()
+    }
+
+    /// Signs a token that opens one connection within the next `seconds`, which lives as long as with the token that
+    /// this is the identity of (`spec/auth.md`, "Issuing tokens").
+    ///
+    /// # Errors
+    /// No secret is configured, or the system has no random bytes.
+    pub fn sign_to_connect(
+        &self,
+        identity: &Identity,
+        seconds: u64,
+        now_unix_seconds: u64,
+    ) -> Result<String, KeyError> {
+        let id = random().map(u128::from_be_bytes).map_err(|NoRandomness| KeyError {
+            key: "auth.secret",
+            message: "the system gives no random bytes".to_owned(),
+        })?;
+        let mut more = identity.details.as_ref().map(|details| details.to_claims()).unwrap_or_default();
+        more.insert("use".to_owned(), Value::from(CONNECT_ONCE));
+        more.insert("jti".to_owned(), Value::from(format!("{id:032x}")));
+        more.insert("session_exp".to_owned(), Value::from(identity.expires_at));
+        let exp = now_unix_seconds.saturating_add(seconds);
+        self.sign(&Claims { sub: identity.user.to_string(), exp, more })
     }
 
     /// Signs a token with the first secret (HS256, which every secret is long enough for). The configured `iss`

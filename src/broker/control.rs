@@ -9,8 +9,9 @@ use crossbeam_channel::bounded;
 
 use crate::admin::{Control, PublishError, Published};
 use crate::broker::Inner;
-use crate::metrics::latency::Latencies;
-use crate::metrics::{RouterMetrics, ShardMetrics};
+use crate::broker::backing::Backed;
+use crate::metrics::latency::{Latencies, Timing};
+use crate::metrics::{RouterMetrics, ShardMetrics, StoreMetrics};
 use crate::router::BodyResult;
 use crate::run::RouterCommand;
 use crate::shard::turn::Command;
@@ -45,6 +46,14 @@ impl Control for Inner {
             answers.push((shard, filled));
         }
         answers
+    }
+
+    fn store(&self) -> Option<(&StoreMetrics, usize)> {
+        self.backed.as_ref().map(Backed::metrics)
+    }
+
+    fn commit_times(&self) -> Option<Box<Timing>> {
+        self.backed.as_ref()?.commit_times()
     }
 
     fn top_rooms(&self, limit: usize) -> Vec<(String, u64)> {

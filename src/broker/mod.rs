@@ -1,5 +1,6 @@
 //! The broker: its ports and threads, from the start to the end of the drain.
 
+mod backing;
 mod control;
 mod ports;
 mod settings;
@@ -18,10 +19,12 @@ use parking_lot::Mutex;
 
 use crate::accept::Acceptor;
 use crate::admin::{AdminServer, AdminSettings, Control};
-use crate::auth::Verifier;
+use crate::audience::App;
+use crate::auth::{UsedTokens, Verifier};
+use crate::broker::backing::{Backed, Backing, BackingThreads};
 use crate::broker::ports::{Addresses, Ports};
 use crate::broker::settings::Tls;
-use crate::broker::threads::{Parts, Reach, Threads};
+use crate::broker::threads::{Parts, Reach, Routing, Threads};
 use crate::config::Config;
 use crate::limits::SHARDS;
 use crate::metrics::latency::Latencies;
@@ -31,6 +34,7 @@ use crate::router::Router;
 use crate::run::RouterCommand;
 use crate::shard::Common;
 use crate::shard::turn::Command;
+use crate::time::Now;
 use crate::users::Users;
 
 /// How often users and addresses that are no longer needed are taken out.
@@ -65,6 +69,9 @@ struct Inner {
     /// Whether a shard has been asked for its latencies and has not answered yet.
     asked: Vec<AtomicBool>,
     users: Arc<Users>,
+    used: Arc<UsedTokens>,
+    /// The store and the identity provider, where they are on.
+    backed: Option<Backed>,
     drain_over: Duration,
     draining: AtomicBool,
 }
@@ -75,7 +82,14 @@ pub struct Broker {
     addresses: Addresses,
     patterns: RoomPatterns,
     tls: Mutex<Tls>,
-    running: Mutex<Option<(Threads, AdminServer)>>,
+    running: Mutex<Option<Running>>,
+}
+
+/// What ends with the broker.
+struct Running {
+    threads: Threads,
+    admin: AdminServer,
+    backing: Option<BackingThreads>,
 }
 
 impl Broker {
@@ -91,18 +105,27 @@ impl Broker {
             0 => thread::available_parallelism().map_or(1, usize::from).min(SHARDS),
             shards => shards,
         };
-        let users = Arc::new(Users::default());
-        let common = Common { users: Arc::clone(&users), open_sockets: Arc::default() };
+        let (poll, alarm) = threads::new_poll()?;
+        let mut backing = Backing::start(config, &verifier, alarm.clone())?;
+        let common = Common {
+            store: backing.as_ref().map(|backing| backing.store.clone()),
+            login: backing.as_ref().and_then(|backing| backing.login.clone()),
+            ..Common::default()
+        };
         let limit = ports::connection_limit(config.limits.connections);
         let acceptor = Acceptor::new(ports.public, Arc::clone(&common.open_sockets), limit)
             .map_err(failed("the public listeners"))?;
         let shard_metrics: Vec<Arc<ShardMetrics>> = (0..shards).map(|_| Arc::default()).collect();
         let router_metrics = Arc::new(RouterMetrics::default());
-        let router = Router::new(
-            settings::router_settings(config, &patterns, shards, tls.ingest.clone()),
-            Arc::clone(&router_metrics),
-            shard_metrics.clone(),
-        );
+        let mut router_settings = settings::router_settings(config, &patterns, shards, tls.ingest.clone());
+        router_settings.has_store = backing.is_some() && config.apps.is_on(App::Conversation);
+        let routing = Routing {
+            router: Router::new(router_settings, Arc::clone(&router_metrics), shard_metrics.clone()),
+            poll,
+            alarm,
+            store: backing.as_mut().and_then(|backing| backing.end.take()),
+        };
+        let (users, used) = (Arc::clone(&common.users), Arc::clone(&common.used));
         let parts = Parts {
             settings: Arc::new(settings::shard_settings(
                 config,
@@ -115,7 +138,9 @@ impl Broker {
             metrics: shard_metrics.clone(),
             pace: config.fanout.pace,
         };
-        let (threads, reach) = parts.start(router, ports.ingest, acceptor)?;
+        let (threads, reach) = parts.start(routing, ports.ingest, acceptor)?;
+        let backing = backing.map(|backing| backing.finish(Arc::clone(&reach.shards))).transpose()?;
+        let (backed, backing_threads) = backing.unzip();
         let inner = Arc::new(Inner {
             reach,
             shard_metrics,
@@ -123,6 +148,8 @@ impl Broker {
             latencies: bounded(shards),
             asked: (0..shards).map(|_| AtomicBool::new(false)).collect(),
             users,
+            used,
+            backed,
             drain_over: Duration::from_secs(u64::from(config.drain.seconds)),
             draining: AtomicBool::new(false),
         });
@@ -136,7 +163,7 @@ impl Broker {
             addresses,
             patterns,
             tls: Mutex::new(tls),
-            running: Mutex::new(Some((threads, admin))),
+            running: Mutex::new(Some(Running { threads, admin, backing: backing_threads })),
         })
     }
 
@@ -166,6 +193,9 @@ impl Broker {
             }
             current.clone()
         };
+        if let Some(backed) = &self.inner.backed {
+            backed.reload(config, Arc::clone(&verifier));
+        }
         let settings = Arc::new(settings::shard_settings(
             config,
             &self.patterns,
@@ -186,10 +216,12 @@ impl Broker {
 
     /// Waits for the end of the shutdown.
     pub fn wait(&self) {
-        let Some((threads, admin)) = self.running.lock().take() else { return };
+        let Some(Running { threads, admin, backing }) = self.running.lock().take() else { return };
         join(threads.shards);
         self.inner.reach.router.send(RouterCommand::End);
         join(threads.others);
+        // What was asked is committed, also of those who are gone.
+        drop(backing);
         admin.stop();
     }
 }
@@ -215,6 +247,7 @@ fn start_sweeping(inner: &Arc<Inner>) -> Result<(), StartError> {
     threads::spawn("sweep", move || {
         while let Some(inner) = inner.upgrade() {
             inner.users.sweep(crate::time::monotonic());
+            inner.used.sweep(Now::read().unix_seconds());
             drop(inner);
             thread::sleep(SWEEP);
         }

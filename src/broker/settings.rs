@@ -80,6 +80,11 @@ pub(super) fn shard_settings(
         app: AppSettings {
             patterns: patterns.clone(),
             control: config.limits.control,
+            messages: config.limits.messages.clone(),
+            typing: config.limits.typing,
+            conversations: config.limits.conversations,
+            filter: config.filter.clone(),
+            unread_bytes: config.limits.outbox / 2,
             grace: config.auth.grace,
         },
         verifier,

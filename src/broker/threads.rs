@@ -17,7 +17,10 @@ use crate::broker::{StartError, failed};
 use crate::mailbox::ToShard;
 use crate::metrics::ShardMetrics;
 use crate::router::Router;
-use crate::run::{self, Alarm, Alone, LANE, MioNet, RouterCommand, RouterLane, ShardLanes, ShardMailbox};
+use crate::run::{
+    self, Alarm, Alone, LANE, MioNet, RouterCommand, RouterEnds, RouterLane, ShardLanes, ShardMailbox,
+    StoreEnd,
+};
 use crate::shard::turn::Command;
 use crate::shard::{Common, Shard, ShardSettings};
 use crate::time::Now;
@@ -60,6 +63,18 @@ pub(super) struct Parts {
     pub metrics: Vec<Arc<ShardMetrics>>,
     /// How long a loaded loop may gather.
     pub pace: Option<Duration>,
+}
+
+/// The router, and what its loop waits on.
+pub(super) struct Routing {
+    /// The router.
+    pub router: Router,
+    /// Its poll.
+    pub poll: Poll,
+    /// Wakes it.
+    pub alarm: Alarm,
+    /// The store, where there is one.
+    pub store: Option<StoreEnd>,
 }
 
 /// The running threads.
@@ -107,7 +122,7 @@ impl Parts {
     /// Starts the threads.
     pub fn start(
         &self,
-        router: Router,
+        router: Routing,
         ingest: TcpListener,
         acceptor: Acceptor,
     ) -> Result<(Threads, Reach), StartError> {
@@ -119,11 +134,11 @@ impl Parts {
 
     fn start_alone(
         &self,
-        mut router: Router,
+        routing: Routing,
         ingest: TcpListener,
         acceptor: Acceptor,
     ) -> Result<(Threads, Reach), StartError> {
-        let (poll, alarm) = new_poll()?;
+        let Routing { mut router, poll, alarm, store } = routing;
         router.listen(ingest, poll.registry()).map_err(failed("the ingest port"))?;
         let (shard_commands, commands) = bounded(ACCEPT_QUEUE);
         let (to_router, router_commands) = bounded(ROUTER_QUEUE);
@@ -135,18 +150,19 @@ impl Parts {
         let (shard, pace) = (self.shard(0), self.pace);
         let thread = spawn("shard-0", move || {
             let shard = shard(&poll)?;
-            run::run_alone(poll, &alarm, shard, Alone { router, acceptor, commands, router_commands }, pace)
+            let alone = Alone { router, acceptor, commands, router_commands, store };
+            run::run_alone(poll, &alarm, shard, alone, pace)
         })?;
         Ok((Threads { shards: vec![thread], others: Vec::new() }, reach))
     }
 
     fn start_sharded(
         &self,
-        mut router: Router,
+        routing: Routing,
         ingest: TcpListener,
         acceptor: Acceptor,
     ) -> Result<(Threads, Reach), StartError> {
-        let (poll, alarm) = new_poll()?;
+        let Routing { mut router, poll, alarm, store } = routing;
         router.listen(ingest, poll.registry()).map_err(failed("the ingest port"))?;
         let (control_sender, control) = bounded(CONTROL_LANE);
         let (data_sender, data) = bounded(DATA_LANE);
@@ -182,10 +198,9 @@ impl Parts {
         // Set once: nobody has a connection yet.
         let _ = all_shards.set(shards.iter().map(to_each).collect());
         let (accept_thread, accept) = self.start_accepting(acceptor, Arc::clone(&shards))?;
+        let ends = RouterEnds { commands: router_commands, control, data, store };
         let router_mailbox = Mailbox { commands: to_router, alarm: alarm.clone() };
-        let router_thread = spawn("router", move || {
-            run::run_router(poll, &alarm, router, &router_commands, &control, &data, lanes)
-        })?;
+        let router_thread = spawn("router", move || run::run_router(poll, &alarm, router, &ends, lanes))?;
         let others = vec![accept_thread, router_thread];
         let reach = Reach { shards, router: router_mailbox, accept: Some(accept) };
         Ok((Threads { shards: threads, others }, reach))
@@ -238,7 +253,8 @@ impl Shards for ToShards {
     }
 }
 
-fn new_poll() -> Result<(Poll, Alarm), StartError> {
+/// A poll, and what wakes it.
+pub(super) fn new_poll() -> Result<(Poll, Alarm), StartError> {
     let poll = Poll::new().map_err(failed("a poll"))?;
     let alarm = Alarm::new(&poll).map_err(failed("a waker"))?;
     Ok((poll, alarm))

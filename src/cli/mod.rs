@@ -10,6 +10,7 @@ mod notify;
 mod publish;
 mod serve;
 mod token;
+mod user;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -41,6 +42,8 @@ enum Command {
     },
     /// Signs a token with the configured secret and prints it.
     Token(token::Arguments),
+    /// The users of the built-in identity provider.
+    User(user::Arguments),
     /// Publishes one event through the ingest port and prints the acknowledgement.
     Publish(publish::Arguments),
 }
@@ -70,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::CheckConfig { file } => check_config(file),
         Command::Token(arguments) => token::run(&arguments),
+        Command::User(arguments) => user::run(&arguments),
         Command::Publish(arguments) => publish::run(&arguments),
     };
     let (message, code) = match outcome {

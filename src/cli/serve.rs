@@ -9,6 +9,7 @@ use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::dev::TemporaryDirectory;
 use super::logging::Log;
 use super::notify::{State, tell};
 use super::publish::reachable;
@@ -49,7 +50,8 @@ impl Arguments {
         self.dev || self.demo
     }
 
-    fn sources(&self) -> Result<Sources, Failure> {
+    /// `temporary`: where the database is, if it is for this run only.
+    fn sources(&self, temporary: Option<&TemporaryDirectory>) -> Result<Sources, Failure> {
         let mut sources = Sources::of_process(self.config.clone());
         let flags = [
             ("--listen", "listen", &self.listen),
@@ -64,17 +66,23 @@ impl Arguments {
         if self.is_development() {
             sources.development = Some(dev::random_secret()?);
         }
+        sources.development_store = temporary.map(TemporaryDirectory::database);
         Ok(sources)
     }
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let sources = arguments.sources()?;
+    // Removed when the broker has ended.
+    let temporary = arguments.is_development().then(TemporaryDirectory::new).transpose()?;
+    let sources = arguments.sources(temporary.as_ref())?;
     let (config, verifier) = open(&sources)?;
     if arguments.demo && config.ingest.tls.server.is_on() {
         return Err(Failure::usage("--demo publishes without TLS: leave ingest.tls empty"));
     }
     let log = Log::start(&config.log);
+    if arguments.is_development() && config.auth.issue_tokens && verifier.signs() {
+        dev::accounts(&config.store.path)?;
+    }
     // Before any thread starts, so that no signal is missed.
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(Failure::run)?;
     let broker = Broker::start(&config, verifier.clone()).map(Arc::new).map_err(Failure::run)?;

@@ -8,15 +8,13 @@ use std::time::Duration;
 
 use super::Config;
 use super::load::Reading;
-use crate::limits::{SHARDS, format_duration};
+use crate::limits::{MESSAGE_RATES, SHARDS, format_duration};
 use crate::settings::TlsSettings;
 
 /// The prefixes of `spec/market.md`, which the configuration cannot take.
 const BUILT_IN_PREFIXES: [&str; 7] = ["price", "trade", "orderbook", "chart", "user", "portfolio", "orders"];
 /// Longest room prefix, bytes: it must leave room for the rest of a name of 128.
 const PREFIX_BYTES: usize = 32;
-/// Most rates in `limits.messages`: each costs one stored time per user.
-const MESSAGE_RATES: usize = 8;
 /// Most public listeners.
 const LISTENERS: usize = 16;
 

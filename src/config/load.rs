@@ -39,6 +39,8 @@ pub struct Sources {
     pub flags: Vec<Flag>,
     /// `--dev`: any origin is allowed unless some are configured, and this secret signs unless keys are.
     pub development: Option<Secret>,
+    /// `--dev`: the database, unless one is configured.
+    pub development_store: Option<PathBuf>,
 }
 
 impl Sources {
@@ -46,7 +48,7 @@ impl Sources {
     pub fn of_process(file: Option<PathBuf>) -> Sources {
         let text = |name: std::ffi::OsString| name.to_string_lossy().into_owned();
         let environment = std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
-        Sources { file, environment, flags: Vec::new(), development: None }
+        Sources { file, environment, flags: Vec::new(), development: None, development_store: None }
     }
 }
 
@@ -98,6 +100,11 @@ fn read(sources: &Sources) -> (Config, Reading) {
         if !config.auth.has_keys() {
             config.auth.secret = secret.clone();
         }
+    }
+    if let Some(path) = &sources.development_store
+        && !reading.given.contains_key("store.path")
+    {
+        config.store.path = path.clone();
     }
     (config, reading)
 }

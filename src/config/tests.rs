@@ -400,6 +400,12 @@ fn development_does_not_override_what_is_configured() {
         load("allowed_origins = [\"https://a.example\"]\n[auth]\nsecret = \"mine\"", &[]).expect("valid");
     assert_eq!(config.allowed_origins, ["https://a.example"]);
     assert_eq!(config.auth.secret, Secret::new("mine"));
+    for (text, path) in [("", "/temporary/fanfare.db"), ("[store]\npath = \"fanfare.db\"", "fanfare.db")] {
+        let file = TemporaryFile::new(text);
+        let mut sources = sources(Some(&file), &[]);
+        sources.development_store = Some("/temporary/fanfare.db".into());
+        assert_eq!(Config::read(&sources).expect("valid").store.path, std::path::Path::new(path));
+    }
 }
 
 #[test]

@@ -10,6 +10,8 @@
 //!
 //! Gauges of the last minute carry `percentile`, since the label `quantile` is reserved for summaries.
 
+mod store;
+
 use std::fmt::{Display, Write};
 use std::sync::Arc;
 
@@ -18,6 +20,8 @@ use super::process::Process;
 use super::{Counter, IngestResult, LimitKind, Rejection, RouterMetrics, ShardMetrics};
 use crate::audience::{App, TransportKind, Wire};
 use crate::close::{CloseReason, ErrorCode};
+
+pub use store::expose_store;
 
 /// The `Content-Type` of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -355,7 +359,8 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
-    use crate::metrics::latency::LatencyRecorder;
+    use crate::metrics::StoreMetrics;
+    use crate::metrics::latency::{LatencyRecorder, Timing};
 
     /// What a busy broker with two shards might show.
     fn sample(shard_count: usize) -> String {
@@ -376,7 +381,12 @@ mod tests {
         }
         let router = RouterMetrics::default();
         router.ingest_messages[IngestResult::Duplicate as usize].add(5);
-        expose(&shards, &router, &store)
+        let database = StoreMetrics::default();
+        database.commits.add(7);
+        let mut commits = Timing::new();
+        commits.record_n(1_500_000, 7);
+        store.merge_commits(&commits);
+        expose(&shards, &router, &store) + &expose_store(&database, 3, &store)
     }
 
     /// Reads the text as a scraper would; panics on anything irregular. Rows by name and labels.
@@ -415,6 +425,9 @@ mod tests {
         assert_eq!(rows[closed], 2.0);
         assert_eq!(rows["fanfare_loop_events_total{shard=\"1\"}"], 17.0);
         assert_eq!(rows["fanfare_ingest_messages_total{result=\"duplicate\"}"], 5.0);
+        assert_eq!(rows["fanfare_store_commits_total"], 7.0);
+        assert_eq!(rows["fanfare_store_queue_length"], 3.0);
+        assert_eq!(rows["fanfare_store_commit_seconds_bucket{le=\"0.0025\"}"], 7.0);
         for name in rows.keys() {
             assert!(name.starts_with("fanfare_") || name.starts_with("process_"), "{name}");
         }

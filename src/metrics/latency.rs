@@ -275,6 +275,7 @@ pub struct LatencyStore {
     fanout: Family,
     end_to_end: Family,
     loop_turn: Recent,
+    commits: Family,
     turns: Vec<ShardTurns>,
     /// The place of the open interval in every ring.
     open: usize,
@@ -292,6 +293,7 @@ impl LatencyStore {
             fanout: Family::new(),
             end_to_end: Family::new(),
             loop_turn: Recent::new(),
+            commits: Family::new(),
             turns: vec![ShardTurns::default(); shards],
             open: 0,
             opened_at: now,
@@ -313,7 +315,8 @@ impl LatencyStore {
         self.opened_at += over * INTERVAL_NS;
         for _ in 0..over.min(CLOSED_INTERVALS as u64 + 1) {
             self.open = (self.open + 1) % (CLOSED_INTERVALS + 1);
-            for ring in [&mut self.fanout.recent, &mut self.end_to_end.recent, &mut self.loop_turn] {
+            let shards = [&mut self.fanout.recent, &mut self.end_to_end.recent, &mut self.loop_turn];
+            for ring in shards.into_iter().chain([&mut self.commits.recent]) {
                 ring.intervals[self.open].reset();
             }
             for shard in &mut self.turns {
@@ -340,6 +343,16 @@ impl LatencyStore {
             latencies.reset();
             self.spares.push(latencies);
         }
+    }
+
+    /// Adds how long commits of the store have taken.
+    pub fn merge_commits(&mut self, commits: &Timing) {
+        self.commits.merge(commits, self.open);
+    }
+
+    /// Commits of the store.
+    pub fn commits(&self) -> &Family {
+        &self.commits
     }
 
     /// From the publisher's line to its last subscriber's write.
@@ -424,6 +437,10 @@ mod tests {
         assert!(close(minute.quantiles[0], 0.002) && close(minute.max, 0.04), "{minute:?}");
         assert!(close(store.longest_turns().last().expect("two shards"), 0.04));
 
+        let mut commits = Timing::new();
+        commits.record_n(3_000_000, 1);
+        store.merge_commits(&commits);
+
         store.advance(59_999_999_999);
         store.merge(0, filled(&[(1_000_000, 1)]));
         assert!(close(store.fanout().last_minute().expect("still there").max, 0.04));
@@ -435,6 +452,8 @@ mod tests {
         store.advance(1_000_000_000_000);
         assert_eq!(store.fanout().last_minute(), None);
         assert_eq!(store.loop_turn_last_minute(), None);
+        assert_eq!(store.commits().last_minute(), None);
+        assert_eq!(store.commits().cumulative().count(), 1);
         assert_eq!(store.fanout().cumulative().count(), 3);
         assert_eq!(store.end_to_end().cumulative().count(), 5);
         let turns: Vec<u64> = store.loop_turns().map(Cumulative::count).collect();

@@ -104,11 +104,19 @@ pub enum LimitKind {
     Rooms,
     /// A client's publish that found the router's lane full.
     Publish,
+    /// Chat messages of one user.
+    Messages,
+    /// Typing events of one user.
+    Typing,
+    /// New conversations of one user.
+    Conversations,
+    /// A request that found the store's queue full.
+    Store,
 }
 
 impl LimitKind {
     /// How many there are.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 11;
     /// The labels, in index order.
     pub const LABELS: [&'static str; LimitKind::COUNT] = [
         "connects_per_user",
@@ -118,6 +126,10 @@ impl LimitKind {
         "pings",
         "rooms_per_connection",
         "publish",
+        "messages",
+        "typing",
+        "conversations",
+        "store",
     ];
 }
 
@@ -219,4 +231,15 @@ pub struct RouterMetrics {
     pub recoverable_sessions: Counter,
     /// Bytes of events kept for them.
     pub history_bytes: Counter,
+}
+
+/// What the store counts, on its writing thread.
+#[derive(Debug, Default)]
+pub struct StoreMetrics {
+    /// Transactions that are on the disk.
+    pub commits: Counter,
+    /// Requests that were in them.
+    pub requests: Counter,
+    /// Transactions that failed.
+    pub failures: Counter,
 }

@@ -4,6 +4,7 @@
 //! meaning or sockets. Bodies are the caller's: a request tells their length, chunked ones are refused.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use httparse::{EMPTY_HEADER, Header, Status};
 
@@ -197,7 +198,11 @@ impl<'a> Request<'a> {
         let mut codings = self.list("transfer-encoding");
         let is_chunked = codings.next().is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"));
         // Both lengths at once are how requests are smuggled.
-        is_chunked && codings.next().is_none() && self.headers_raw("content-length").next().is_none()
+        let is_text = self.headers_raw("transfer-encoding").all(|field| str::from_utf8(field).is_ok());
+        is_chunked
+            && is_text
+            && codings.next().is_none()
+            && self.headers_raw("content-length").next().is_none()
     }
 
     /// Whether another request may follow on the same connection. HTTP/1.0 clients get one answer each.
@@ -269,6 +274,11 @@ pub fn read_chunked(bytes: &[u8], most: usize) -> Chunked {
         body.extend_from_slice(&chunk[..length]);
         at += length + 2;
     }
+}
+
+/// A time to wait as `Retry-After` says it, in seconds: rounded up, so that who waits that long is let through.
+pub fn retry_after(wait: Duration) -> String {
+    wait.as_nanos().div_ceil(1_000_000_000).max(1).to_string()
 }
 
 /// Appends a response with its body. `Content-Length` is added, except where none may stand (RFC 9110 §8.6).

@@ -59,8 +59,38 @@ pub enum Line<'a> {
         /// Whose.
         user: Cow<'a, str>,
     },
+    /// Make a conversation, or find the one these two have.
+    ConversationCreate(ConversationCreate<'a>),
+    /// Say something in a conversation.
+    ConversationMessage(ConversationMessage<'a>),
     /// Answer with a pong.
     Ping,
+}
+
+/// A conversation to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConversationCreate<'a> {
+    /// The two, each within the bounds of a user id.
+    pub participants: [Cow<'a, str>; 2],
+    /// For the acknowledgement; 1 to [`ID_BYTES`] bytes.
+    pub id: Option<Cow<'a, str>>,
+}
+
+/// A message to say. What it may say depends on its type, which is not known here: those fields are as they were written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConversationMessage<'a> {
+    /// Where.
+    pub conversation: Cow<'a, str>,
+    /// Its type.
+    pub kind: Option<Raw<'a>>,
+    /// Its content.
+    pub content: Option<Raw<'a>>,
+    /// Its metadata.
+    pub metadata: Option<Raw<'a>>,
+    /// The backend's own name for it.
+    pub client_message_id: Option<Raw<'a>>,
+    /// For the acknowledgement; 1 to [`ID_BYTES`] bytes.
+    pub id: Option<Cow<'a, str>>,
 }
 
 /// An event to deliver. Every field is within its bounds.
@@ -141,6 +171,12 @@ struct Fields<'a> {
     events: Option<Raw<'a>>,
     code: Option<Raw<'a>>,
     reason: Option<Raw<'a>>,
+    participants: Option<Raw<'a>>,
+    conversation: Option<Raw<'a>>,
+    kind: Option<Raw<'a>>,
+    content: Option<Raw<'a>>,
+    metadata: Option<Raw<'a>>,
+    client_message_id: Option<Raw<'a>>,
 }
 
 impl<'a> Fields<'a> {
@@ -161,6 +197,12 @@ impl<'a> Fields<'a> {
             "events" => &mut self.events,
             "code" => &mut self.code,
             "reason" => &mut self.reason,
+            "participants" => &mut self.participants,
+            "conversation_id" => &mut self.conversation,
+            "type" => &mut self.kind,
+            "content" => &mut self.content,
+            "metadata" => &mut self.metadata,
+            "client_message_id" => &mut self.client_message_id,
             _ => return,
         };
         *field = (!value.is_null()).then_some(value);
@@ -178,9 +220,11 @@ impl<'a> Fields<'a> {
             }),
             Some("rooms") => Ok(Line::Rooms),
             Some("presence") => Ok(Line::Presence { user: self.one_user()? }),
+            Some("conversation.create") => self.conversation_create().map(Line::ConversationCreate),
+            Some("conversation.message") => self.conversation_message().map(Line::ConversationMessage),
             Some("ping") => Ok(Line::Ping),
-            _ => Err("\"op\" must be auth, listen, disconnect, rooms, presence or ping; \
-                      leave it out to publish"
+            _ => Err("\"op\" must be auth, listen, disconnect, rooms, presence, conversation.create, \
+                      conversation.message or ping; leave it out to publish"
                 .into()),
         }
     }
@@ -197,6 +241,32 @@ impl<'a> Fields<'a> {
             id: self.id()?,
             ts: self.ts()?,
             key: self.key.map(|value| name("\"key\"", value)).transpose()?,
+        })
+    }
+
+    fn conversation_create(&self) -> Result<ConversationCreate<'a>, Wrong> {
+        let wrong = || Wrong::Borrowed("\"participants\" must be an array of two different user ids");
+        let mut items = self.participants.filter(|list| list.is_array()).ok_or_else(wrong)?.items();
+        let (Some(first), Some(second), None) = (items.next(), items.next(), items.next()) else {
+            return Err(wrong());
+        };
+        let participants = [participant(first)?, participant(second)?];
+        if participants[0] == participants[1] {
+            return Err(wrong());
+        }
+        Ok(ConversationCreate { participants, id: self.id()? })
+    }
+
+    fn conversation_message(&self) -> Result<ConversationMessage<'a>, Wrong> {
+        let wrong = "\"conversation_id\" is missing: name the conversation";
+        let conversation = self.conversation.and_then(Raw::as_str).ok_or(Wrong::Borrowed(wrong))?;
+        Ok(ConversationMessage {
+            conversation,
+            kind: self.kind,
+            content: self.content,
+            metadata: self.metadata,
+            client_message_id: self.client_message_id,
+            id: self.id()?,
         })
     }
 
@@ -317,13 +387,22 @@ fn room_target(room: Raw<'_>) -> Result<Target<'_>, Wrong> {
 
 /// A user id: a string, or an integer, which is then the string of its digits.
 fn user_id(user: Raw<'_>) -> Result<Cow<'_, str>, Wrong> {
+    named_user("\"user\"", user)
+}
+
+/// The same in the list of participants.
+fn participant(user: Raw<'_>) -> Result<Cow<'_, str>, Wrong> {
+    named_user("each of \"participants\"", user)
+}
+
+fn named_user<'a>(field: &str, user: Raw<'a>) -> Result<Cow<'a, str>, Wrong> {
     let digits = user.text().strip_prefix('-').unwrap_or(user.text());
     if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return checked_name("\"user\"", Cow::Borrowed(user.text()));
+        return checked_name(field, Cow::Borrowed(user.text()));
     }
     match user.as_str() {
-        Some(text) => checked_name("\"user\"", text),
-        None => Err(format!("{}, or an integer", wrong_name("\"user\"")).into()),
+        Some(text) => checked_name(field, text),
+        None => Err(format!("{}, or an integer", wrong_name(field)).into()),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::hash::{Hash, Hasher};
 
 use smol_str::SmolStr;
+use uuid::Uuid;
 
 pub use crate::hash::hash;
 
@@ -33,6 +34,11 @@ impl RoomName {
             Some(user) => RoomName::named(&format!("\u{1}{name}:{user}")),
             None => RoomName::named(&format!("\u{1}{name}")),
         }
+    }
+
+    /// The internal room of a participant's connections that have joined a conversation.
+    pub fn joined(conversation: Uuid, user: &str) -> RoomName {
+        RoomName::named(&format!("\u{3}{conversation}:{user}"))
     }
 
     /// The internal room of everyone.

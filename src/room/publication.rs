@@ -204,6 +204,24 @@ impl Publication {
         }
     }
 
+    /// The same for a user's connections.
+    pub fn to_user(&self, user: &str) -> Publication {
+        let part = |span| str::from_utf8(self.part(span)).unwrap_or_default();
+        let draft = Draft {
+            target: Target::User,
+            name: user,
+            name_hash: name::hash(user),
+            event: part(self.event),
+            data: part(self.data),
+            key: None,
+            app: self.app,
+            policy: Policy::Every,
+            ts: self.ts,
+            except: self.except,
+        };
+        Publication::new(&draft, self.received)
+    }
+
     fn part(&self, span: Span) -> &[u8] {
         &self.text[span.start as usize..span.end as usize]
     }

@@ -2,6 +2,7 @@
 
 use subtle::ConstantTimeEq;
 
+use crate::app::conversation::{self, NotSaid};
 use crate::close::ErrorCode;
 use crate::limits::{TURN_BYTES, TURN_EVENTS};
 use crate::mailbox::ToShard;
@@ -141,6 +142,25 @@ impl Router {
                 }
                 true
             }
+            Ok(Line::ConversationCreate(line)) => {
+                self.store_line(
+                    key,
+                    publisher,
+                    (number, line.id.as_deref()),
+                    conversation::create(&line),
+                    now,
+                );
+                true
+            }
+            Ok(Line::ConversationMessage(line)) => {
+                match conversation::say(&line) {
+                    Ok(what) => self.store_line(key, publisher, (number, line.id.as_deref()), what, now),
+                    Err(NotSaid { code, message }) => {
+                        self.refuse(publisher, number, line.id.as_deref(), code, &message);
+                    }
+                }
+                true
+            }
             Ok(operation) => {
                 self.operation(key, publisher, operation, post);
                 true
@@ -200,11 +220,14 @@ impl Router {
             }
             Line::Ping => publisher.replies.write(reply::write_pong),
             // Taken care of before.
-            Line::Publish(_) | Line::Auth { .. } => {}
+            Line::Publish(_)
+            | Line::Auth { .. }
+            | Line::ConversationCreate(_)
+            | Line::ConversationMessage(_) => {}
         }
     }
 
-    fn refuse(
+    pub(super) fn refuse(
         &mut self,
         publisher: &mut Publisher,
         number: u64,
@@ -217,7 +240,7 @@ impl Router {
         self.count(IngestResult::Rejected);
     }
 
-    fn count(&self, result: IngestResult) {
+    pub(super) fn count(&self, result: IngestResult) {
         self.metrics.ingest_messages[result as usize].add(1);
     }
 }

@@ -4,6 +4,7 @@
 //! through [`Post`]. With one shard that loop is the shard's own, so that an event needs neither a hop nor a wake-up.
 //! It knows no clients, frames or outboxes.
 
+mod chat;
 mod counted;
 mod ids;
 mod ingest;
@@ -30,6 +31,7 @@ use mio::{Interest, Registry, Token};
 use slab::Slab;
 use socket2::SockRef;
 
+use crate::audience::App;
 use crate::limits::{Limits, NAME_BYTES};
 use crate::mailbox::{Forward, ToRouter, ToShard};
 use crate::metrics::{RouterMetrics, ShardMetrics};
@@ -38,7 +40,8 @@ use crate::proto::json::Parser;
 use crate::room::name::RoomName;
 use crate::room::pattern::{Policy, RoomPatterns};
 use crate::room::publication::EventType;
-use crate::router::counted::CountedMessages;
+use crate::router::chat::Chat;
+use crate::router::counted::{CountedMessages, Waiter};
 use crate::router::ids::PublishIds;
 use crate::router::presence::Presences;
 use crate::router::publisher::{Publisher, Source};
@@ -86,6 +89,8 @@ pub struct RouterSettings {
     pub tls: Option<TlsConfig>,
     /// For how long lost sessions, and the events they miss, are kept; `None`: not at all.
     pub recovery: Option<Duration>,
+    /// Whether there is a store.
+    pub has_store: bool,
 }
 
 impl RouterSettings {
@@ -101,6 +106,7 @@ impl RouterSettings {
             json_depth: limits.json_depth,
             tls: None,
             recovery: None,
+            has_store: false,
         }
     }
 }
@@ -126,6 +132,7 @@ pub struct Router {
     ids: PublishIds,
     recovery: Option<Recovery>,
     counted: CountedMessages,
+    chat: Chat,
     parser: Parser,
     sequence: u64,
     next_ticket: u64,
@@ -155,6 +162,7 @@ impl Router {
             ids: PublishIds::default(),
             recovery: settings.recovery.map(|window| Recovery::new(window, settings.rooms)),
             counted: CountedMessages::default(),
+            chat: Chat::default(),
             sequence: 0,
             next_ticket: 0,
             scratch: String::with_capacity(NAME_BYTES + 8),
@@ -316,12 +324,15 @@ impl Router {
                 }
             }
             ToRouter::UserDown { shard, user } => self.presences.down(&user, shard, now),
+            ToRouter::ChatUp { shard, user, username } => self.chat_up(&user, username, shard, now),
+            ToRouter::ChatDown { shard, user } => self.chat_down(&user, shard, now),
             ToRouter::Presence { client, users, ack } => {
                 let users = users.iter().map(|user| self.presences.of(user)).collect();
                 post.post(client.shard, ToShard::Presence { client, users, ack });
             }
             ToRouter::Count { ticket, count } if publisher_of(ticket) == CLIENTS => {
                 self.counted.count(ticket, count, post);
+                self.chat.receipts(&mut self.counted.receipts, now);
             }
             ToRouter::Count { ticket, count } => {
                 let key = publisher_of(ticket);
@@ -344,9 +355,14 @@ impl Router {
                 let (client, events) = (query.client, self.missed(&query));
                 post.post(client.shard, ToShard::Missed { client, events, sequence: self.sequence });
             }
-            ToRouter::Publish { publication, counted } => {
-                self.publish_from_client(*publication, counted, post);
+            ToRouter::Publish { publication, .. } if publication.app == Some(App::Conversation) => {
+                self.publish_chat(*publication, None, post);
             }
+            ToRouter::Publish { publication, counted } => {
+                let waiter = counted.map(|(client, ack)| Waiter::Client(client, ack));
+                self.publish_from_client(*publication, waiter, post);
+            }
+            ToRouter::Tell { publication, users } => self.tell_users(&publication, &users, post),
             ToRouter::Forward(forward) => self.forward(&forward, post),
         }
     }
@@ -436,6 +452,7 @@ impl Router {
         while let Some(user) = self.presences.next_gone(now) {
             self.publish_presence(&user, false, now, post);
         }
+        self.tick_chat(now);
         if let Some(recovery) = &mut self.recovery {
             recovery.sessions.expire(now);
             recovery.histories.sweep(&mut self.rooms, now);
@@ -453,7 +470,8 @@ impl Router {
         let again = self.accept_again.then_some(ACCEPT_AGAIN.as_nanos() as u64);
         let over = self.recovery.as_ref().and_then(Recovery::next_deadline);
         let over = over.map(|until| until.saturating_sub(now.mono));
-        [gone, again, over].into_iter().flatten().min().map(Duration::from_nanos)
+        let chat = self.chat.next_deadline(now).map(|until| until.saturating_sub(now.mono));
+        [gone, again, over, chat].into_iter().flatten().min().map(Duration::from_nanos)
     }
 
     /// Counts a turn in which publishers were not read because a shard could not keep up.

@@ -13,7 +13,8 @@ use crate::proto::json::Raw;
 use crate::room::interest::Interest;
 use crate::room::name::{self, RoomName};
 use crate::room::pattern::{Access, Policy};
-use crate::room::publication::{ClientId, Draft, EventType, Publication, Target};
+use crate::room::publication::{Draft, EventType, Publication, Target};
+use crate::router::counted::Waiter;
 use crate::router::ids::Seen;
 use crate::router::publisher::Publisher;
 use crate::router::replies::{Addressee, Counted, ticket};
@@ -162,7 +163,7 @@ impl Router {
     }
 
     /// The shards with members of a room.
-    fn interest(&self, room: u32) -> Interest {
+    pub(super) fn interest(&self, room: u32) -> Interest {
         self.rooms.get(room).map_or(Interest::default(), |room| room.seats.shards())
     }
 
@@ -229,7 +230,7 @@ impl Router {
     }
 
     /// The key of a room, if anybody is in it or its events are kept.
-    fn in_use(&self, room: &RoomName) -> Option<u32> {
+    pub(super) fn in_use(&self, room: &RoomName) -> Option<u32> {
         let key = self.rooms.find(room.hash(), room.as_str())?;
         self.rooms.get(key).is_some_and(RoomEntry::is_needed).then_some(key)
     }
@@ -249,7 +250,7 @@ impl Router {
     }
 
     /// Stamps a publication, posts it, and keeps it where it is to be kept.
-    fn post(
+    pub(super) fn post(
         &mut self,
         mut publication: Publication,
         home: Option<u32>,
@@ -279,11 +280,11 @@ impl Router {
         self.remember(&publication, home, also);
     }
 
-    /// What a client publishes: to a user, or to a room it may speak in.
+    /// What a client publishes, or the store: to a user, or to a room it may speak in.
     pub(super) fn publish_from_client(
         &mut self,
         mut publication: Publication,
-        counted: Option<(ClientId, u64)>,
+        counted: Option<Waiter>,
         post: &mut impl Post,
     ) {
         let (room, also, interest) = match publication.target {

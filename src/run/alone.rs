@@ -11,7 +11,7 @@ use crate::accept::{Acceptor, NO_DESCRIPTORS};
 use crate::mailbox::ToShard;
 use crate::router::{Post, Router, TOKENS};
 use crate::run::pace::Pace;
-use crate::run::{Alarm, EVENTS, MioNet, RouterCommand, WAKER, readiness, router_command, wait};
+use crate::run::{Alarm, EVENTS, MioNet, RouterCommand, StoreEnd, WAKER, readiness, router_command, wait};
 use crate::shard::turn::Command;
 use crate::shard::{Net, Shard};
 use crate::time::Now;
@@ -43,6 +43,8 @@ pub struct Alone {
     pub commands: Receiver<Command<TcpStream>>,
     /// What the router is told.
     pub router_commands: Receiver<RouterCommand>,
+    /// The store, where there is one.
+    pub store: Option<StoreEnd>,
 }
 
 /// One shard, the router and the listeners on one thread. Ends when the shard has drained.
@@ -56,7 +58,7 @@ pub fn run_alone(
     alone: Alone,
     pace: Option<Duration>,
 ) -> io::Result<()> {
-    let Alone { mut router, mut acceptor, commands, router_commands } = alone;
+    let Alone { mut router, mut acceptor, commands, router_commands, store } = alone;
     acceptor.register(poll.registry(), LISTENERS)?;
     let mut events = Events::with_capacity(EVENTS);
     let mut pace = Pace::new(pace);
@@ -67,9 +69,11 @@ pub fn run_alone(
             || router.has_ready()
             // The flush may have ended clients, of which the router is still to be told.
             || !shard.outgoing().is_empty()
+            || shard.has_wishes()
             // Told of by a wake-up that came during a wait for more.
             || !commands.is_empty()
-            || !router_commands.is_empty();
+            || !router_commands.is_empty()
+            || store.as_ref().is_some_and(|store| !store.lane.is_empty());
         let timeout = match is_busy {
             true => Duration::ZERO,
             false if acceptor.may_wait() => accept_pause,
@@ -111,11 +115,23 @@ pub fn run_alone(
             left_over = router.publish_lines(post.now, &mut post);
             pace.waited(post.events > 0);
         }
+        if let Some(store) = &store {
+            left_over |= store.take(
+                store.waiting(),
+                &mut router,
+                now,
+                &mut Here { shard: &mut shard, now, events: 0 },
+            );
+        }
         shard.seal_all();
         shard.read_ready(now);
         shard.fire_timers(now);
         settle(&mut shard, &mut router, now);
+        shard.ask_store(now);
         router.tick(now, &mut Here { shard: &mut shard, now, events: 0 });
+        if let Some(store) = &store {
+            store.ask(&mut router);
+        }
         let flow = shard.flush(now);
         pace.turned(left_over, flow);
         shard.end_turn(now, events.iter().count());

@@ -8,6 +8,7 @@ mod alone;
 mod pace;
 mod router;
 mod sharded;
+mod store;
 
 use std::io;
 use std::sync::Arc;
@@ -26,8 +27,9 @@ use crate::time::Now;
 use crate::transport::tls::TlsConfig;
 
 pub use alone::{Alone, run_alone};
-pub use router::{RouterLane, run_router};
+pub use router::{RouterEnds, RouterLane, run_router};
 pub use sharded::{ShardLanes, ShardMailbox, run_shard};
+pub use store::{StoreEnd, StoreLane};
 
 /// The token of the waker.
 pub const WAKER: Token = Token(usize::MAX - 1);

@@ -12,7 +12,7 @@ use mio::{Events, Poll};
 use crate::limits::TURN_EVENTS;
 use crate::mailbox::{ToRouter, ToShard};
 use crate::router::{Post, Router};
-use crate::run::{Alarm, EVENTS, RouterCommand, WAKER, readiness, router_command, wait};
+use crate::run::{Alarm, EVENTS, RouterCommand, StoreEnd, WAKER, readiness, router_command, wait};
 use crate::time::Now;
 
 /// The router's end of the lanes to one shard.
@@ -23,6 +23,18 @@ pub struct RouterLane {
     pub alarm: Alarm,
     /// Set while the router waits for room.
     pub router_waits: Arc<AtomicBool>,
+}
+
+/// What the router is told.
+pub struct RouterEnds {
+    /// By the broker.
+    pub commands: Receiver<RouterCommand>,
+    /// By the shards: joins, leaves, counts.
+    pub control: Receiver<ToRouter>,
+    /// By clients: what they publish.
+    pub data: Receiver<ToRouter>,
+    /// By the store, where there is one.
+    pub store: Option<StoreEnd>,
 }
 
 /// Posts to the shards' lanes; what finds no room waits here, and the publishers are not read meanwhile.
@@ -77,18 +89,18 @@ pub fn run_router(
     mut poll: Poll,
     alarm: &Alarm,
     mut router: Router,
-    commands: &Receiver<RouterCommand>,
-    control: &Receiver<ToRouter>,
-    data: &Receiver<ToRouter>,
+    ends: &RouterEnds,
     lanes: Vec<RouterLane>,
 ) -> io::Result<()> {
+    let RouterEnds { commands, control, data, store } = ends;
     let mut events = Events::with_capacity(EVENTS);
     let pending = lanes.iter().map(|_| VecDeque::new()).collect();
     let mut lanes = Lanes { posted: vec![false; lanes.len()], pending, lanes };
     let mut is_clear = true;
     loop {
         let now = Now::read();
-        let timeout = match is_clear && (router.has_ready() || !data.is_empty()) {
+        let says_more = store.as_ref().is_some_and(|store| !store.lane.is_empty());
+        let timeout = match is_clear && (router.has_ready() || !data.is_empty() || says_more) {
             true => Duration::ZERO,
             false => router.next_tick(now).unwrap_or(Duration::from_secs(1)).min(Duration::from_secs(1)),
         };
@@ -108,6 +120,7 @@ pub fn run_router(
         if is_clear {
             router.read_publishers();
         }
+        let said = store.as_ref().map_or(0, StoreEnd::waiting);
         // After reading: whoever knew that he is connected, or has joined, when a line was sent, is known here before it.
         while let Ok(message) = control.try_recv() {
             router.handle(message, now, &mut lanes);
@@ -117,7 +130,13 @@ pub fn run_router(
             for message in data.try_iter().take(TURN_EVENTS) {
                 router.handle(message, now, &mut lanes);
             }
+            if let Some(store) = store {
+                store.take(said, &mut router, now, &mut lanes);
+            }
             router.publish_lines(now, &mut lanes);
+        }
+        if let Some(store) = store {
+            store.ask(&mut router);
         }
         is_clear = lanes.flush();
         router.count_backpressure(!is_clear);

@@ -59,8 +59,9 @@ pub fn run_shard(
     let mut pace = Pace::new(pace);
     let mut unsaid = VecDeque::new();
     loop {
-        let is_busy =
-            shard.has_ready() && unsaid.is_empty() || shard.has_overflowed() || !lanes.inbox.is_empty();
+        let is_busy = (shard.has_ready() || shard.has_wishes()) && unsaid.is_empty()
+            || shard.has_overflowed()
+            || !lanes.inbox.is_empty();
         let timeout = match is_busy {
             true => Duration::ZERO,
             // What the router has no room for yet is offered again soon.
@@ -95,6 +96,10 @@ pub fn run_shard(
         }
         shard.fire_timers(now);
         say(&mut shard, lanes, &mut unsaid);
+        // Who asks for what there is, is known to the router before.
+        if unsaid.is_empty() {
+            shard.ask_store(now);
+        }
         let flow = shard.flush(now);
         say(&mut shard, lanes, &mut unsaid);
         hand_over(&mut shard, lanes);

@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smol_str::SmolStr;
 use uuid::Uuid;
 
 use crate::app::{AppOpening, Input, Labels, Opening, Session};
 use crate::audience::{App, Wire};
-use crate::auth::{AuthError, Identity};
+use crate::auth::{AuthError, Identity, Once};
 use crate::close::ErrorCode;
 use crate::mailbox::ToRouter;
 use crate::metrics::{LimitKind, Rejection};
@@ -77,6 +78,9 @@ impl Refusal {
     }
 }
 
+/// What a client's token shows: who it is, and whether the token is to be used up. Nobody: an anonymous client.
+pub(super) type Shown = (Option<Identity>, Option<Once>);
+
 /// A request that is let in. The user's place is taken.
 pub struct Admitted<'a> {
     /// For the answer.
@@ -128,10 +132,12 @@ impl<N: Net> Shard<N> {
         }
         self.limit_address(self.address_of(peer, request), now)?;
         let labels = labels(app, request)?;
-        let identity = self.identify(app, request, now)?;
+        let (identity, once) = self.identify(app, request, now)?;
         let user = self.count_user(app, identity.as_ref(), now)?;
+        self.use_token(once, &user, app, now)?;
         let app = match app {
             App::Account => AppOpening::Account(labels),
+            App::Conversation => AppOpening::Conversation,
             _ => AppOpening::Market(Wire::Native),
         };
         Ok(Admitted { upgrade, opening: NewClient { user, identity, app } })
@@ -156,16 +162,36 @@ impl<N: Net> Shard<N> {
         })
     }
 
-    fn identify(&self, app: App, request: &Request<'_>, now: Now) -> Result<Option<Identity>, Refusal> {
+    fn identify(&self, app: App, request: &Request<'_>, now: Now) -> Result<Shown, Refusal> {
         let token = token(request);
         if token.is_none() && app == App::Market && self.settings.anonymous {
-            return Ok(None);
+            return Ok((None, None));
         }
+        self.verify(token.as_deref(), now)
+    }
+
+    /// Who may connect with a token.
+    pub(super) fn verify(&self, token: Option<&str>, now: Now) -> Result<Shown, Refusal> {
         token
             .ok_or(AuthError::Missing)
-            .and_then(|token| self.settings.verifier.verify(&token, now.unix_seconds()))
-            .map(Some)
+            .and_then(|token| self.settings.verifier.verify_to_connect(token, now.unix_seconds()))
+            .map(|(identity, once)| (Some(identity), once))
             .map_err(|error| Refusal::unauthorized(&error))
+    }
+
+    /// Uses a single-use token, after all else has let the client in; if that cannot be, its user's place is given back.
+    pub(super) fn use_token(
+        &self,
+        once: Option<Once>,
+        user: &User,
+        app: App,
+        now: Now,
+    ) -> Result<(), Refusal> {
+        let Some(once) = once else { return Ok(()) };
+        self.common.used.take(once, now.unix_seconds()).map_err(|error| {
+            user.leave(app);
+            Refusal::unauthorized(&error)
+        })
     }
 
     /// Takes a place of the user's.
@@ -258,7 +284,34 @@ impl<N: Net> Shard<N> {
             let user = Arc::clone(client.session.user());
             self.outgoing.push(ToRouter::UserUp { shard: self.id, user });
         }
+        if self.is_only_chat(slot)
+            && let Some(client) = self.clients.get(slot)
+        {
+            let user = Arc::clone(client.session.user());
+            let username = client.session.username().map(SmolStr::new);
+            self.outgoing.push(ToRouter::ChatUp { shard: self.id, user, username });
+        }
         slot
+    }
+}
+
+impl<N: Net> Shard<N> {
+    /// Whether a client is of the app `conversation`, and its user has no other such client on this shard.
+    pub(super) fn is_only_chat(&self, slot: u32) -> bool {
+        let Some(client) = self.clients.get(slot) else { return false };
+        if client.wire.app() != App::Conversation {
+            return false;
+        }
+        let user = client.session.user();
+        let mut at = self.local_users.first(user.hash(), user.id());
+        // At most the user's connection limits long.
+        while let Some(other) = self.clients.get(at) {
+            if at != slot && other.wire.app() == App::Conversation {
+                return false;
+            }
+            at = other.next_of_user;
+        }
+        true
     }
 }
 
@@ -268,10 +321,11 @@ fn route(request: &Request<'_>) -> Option<App> {
         "/feed" => Some(App::Market),
         "/ws" => match request.query_param("app").as_deref() {
             Some("account") => Some(App::Account),
+            Some("conversation") => Some(App::Conversation),
             Some(_) => None,
+            None if upgrade::bearer_token(request).is_some() => Some(App::Conversation),
             None if request.query_param("token").is_some() => Some(App::Account),
-            // A token anywhere else belongs to the app `conversation`, which is not served yet.
-            None if token(request).is_some() => None,
+            None if token(request).is_some() => Some(App::Conversation),
             None => Some(App::Account),
         },
         _ => None,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::app::outputs::{Joining, Text};
 use crate::app::{Asked, Context, Input, Output};
-use crate::mailbox::{Forward, ToRouter};
+use crate::mailbox::{Asker, Forward, ToRouter};
 use crate::metrics::LimitKind;
 use crate::room::latest::Latest;
 use crate::room::members::Membership;
@@ -66,12 +66,21 @@ impl<N: Net> Shard<N> {
             Output::Publish { publication, asked, counted, confirmation } => {
                 self.publish(slot, publication, asked, counted, &confirmation, now);
             }
+            Output::Tell { publication, users, asked } => match self.takes_data() {
+                true => self.outgoing.push(ToRouter::Tell { publication: Box::new(publication), users }),
+                false => self.input(slot, Input::Busy(asked), now),
+            },
             Output::Presence { users, ack } => {
                 if let Some(client) = self.clients.get(slot).map(|client| client.session.client()) {
                     self.outgoing.push(ToRouter::Presence { client, users, ack });
                 }
             }
             Output::Forward { event, data } => self.forward(slot, event, &data, now),
+            Output::Store { ticket, what } => {
+                if let Some(client) = self.clients.get(slot).map(|client| client.session.client()) {
+                    self.wish(Asker::Client { client, ticket }, what, now);
+                }
+            }
             Output::Deadline => match self.clients.get(slot).map(|client| &client.way) {
                 Some(Way::Own(line)) => self.arm(line.conn, now),
                 Some(Way::Engine(engine)) => self.arm_engine(*engine, now),
@@ -296,24 +305,30 @@ impl<N: Net> Shard<N> {
         confirmation: &Text,
         now: Now,
     ) {
-        if self.data_room == 0 {
-            self.metrics.rate_limited[LimitKind::Publish as usize].add(1);
+        if !self.takes_data() {
             return self.input(slot, Input::Busy(asked), now);
         }
-        self.data_room -= 1;
         let Some(client) = self.clients.get(slot).map(|client| client.session.client()) else { return };
         let counted = asked.ack.filter(|_| counted).map(|ack| (client, ack));
         self.outgoing.push(ToRouter::Publish { publication: Box::new(publication), counted });
         self.reply(slot, confirmation);
     }
 
-    fn forward(&mut self, slot: u32, event: Box<str>, data: &Text, now: Now) {
-        let Some(client) = self.clients.get(slot) else { return };
+    /// Whether the router's data lane takes one more message, which is counted.
+    fn takes_data(&mut self) -> bool {
         if self.data_room == 0 {
             self.metrics.rate_limited[LimitKind::Publish as usize].add(1);
-            return self.input(slot, Input::Busy(Asked { event: "message", ack: None }), now);
+            return false;
         }
         self.data_room -= 1;
+        true
+    }
+
+    fn forward(&mut self, slot: u32, event: Box<str>, data: &Text, now: Now) {
+        if !self.takes_data() {
+            return self.input(slot, Input::Busy(Asked { event: "message", ack: None }), now);
+        }
+        let Some(client) = self.clients.get(slot) else { return };
         self.outgoing.push(ToRouter::Forward(Box::new(Forward {
             client: client.session.client(),
             user: client.session.user().id().clone(),

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::proto::ws::Decoder;
+use crate::shard::api::Awaited;
 use crate::shard::wheel::Tick;
 use crate::transport::{Stream, Transport};
 
@@ -36,6 +37,8 @@ pub enum Phase {
     Body(Box<Body>),
     /// A poll that is open: the answer waits for something to be said.
     Polling(Box<OpenPoll>),
+    /// A request that waits for the store, or for a token.
+    Waiting(Box<Waiting>),
     /// An answer that the socket has not taken whole.
     Answering(Box<Answer>),
     /// Upgraded.
@@ -79,6 +82,18 @@ pub enum Owner {
 pub struct OpenPoll {
     /// The session.
     pub engine: u32,
+    /// How to answer.
+    pub reply: Reply,
+    /// What has come behind the request.
+    pub pending: Vec<u8>,
+}
+
+/// A request whose answer another thread works on.
+pub struct Waiting {
+    /// Which: the answer comes with it.
+    pub serial: u32,
+    /// What it waits for.
+    pub awaited: Awaited,
     /// How to answer.
     pub reply: Reply,
     /// What has come behind the request.

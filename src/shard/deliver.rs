@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::app::Input;
-use crate::mailbox::{ToRouter, ToShard};
+use crate::mailbox::{Asker, ToRouter, ToShard};
 use crate::room::publication::{Publication, Target};
 use crate::shard::client::NOBODY;
 use crate::shard::fanout::Delivery;
@@ -30,6 +30,14 @@ impl<N: Net> Shard<N> {
             ToShard::Delivered { client, ack, count } => {
                 self.session_input(client, Input::Delivered { count, ack }, now);
             }
+            ToShard::Stored { asker: Asker::Client { client, ticket }, answer } => {
+                self.session_input(client, Input::Stored { ticket, answer: &answer }, now);
+            }
+            ToShard::Stored { asker: Asker::Http { conn, serial, .. }, answer } => {
+                self.api_stored(conn, serial, &answer, now);
+            }
+            // Not a shard's.
+            ToShard::Stored { .. } => {}
             ToShard::Restored { client, saved, sequence } => self.restored(client, saved, sequence, now),
             ToShard::Missed { client, events, sequence } => self.missed(client, events, sequence, now),
             ToShard::Unheard { client } => self.session_input(client, Input::Unheard, now),

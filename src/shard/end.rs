@@ -7,6 +7,7 @@ use crate::app::Input;
 use crate::close::CloseReason;
 use crate::mailbox::ToRouter;
 use crate::proto::ws;
+use crate::shard::admit::Refusal;
 use crate::shard::conn::{NO_ENGINE, Owner, Phase};
 use crate::shard::engine::Engine;
 use crate::shard::line::{LineKey, Place};
@@ -16,6 +17,8 @@ use crate::time::Now;
 
 /// How long a closed client has to take its last bytes.
 const LAST_BYTES: Duration = Duration::from_secs(5);
+/// Conversations in which a client may type at once, all of which it leaves when it goes.
+const TYPING: usize = 16;
 /// How long what still comes from a closed connection is thrown away before it is cut off.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
 
@@ -121,6 +124,13 @@ impl<N: Net> Shard<N> {
 
     /// Gives back all that the client had among others: rooms, user, counts.
     pub(super) fn depart(&mut self, slot: u32, reason: &CloseReason) {
+        self.stop_typing(slot);
+        if self.is_only_chat(slot)
+            && let Some(client) = self.clients.get(slot)
+        {
+            let user = std::sync::Arc::clone(client.session.user());
+            self.outgoing.push(ToRouter::ChatDown { shard: self.id, user });
+        }
         let saved = self.leave_behind(slot, reason);
         self.forget_users_own(slot);
         let Some(client) = self.clients.get_mut(slot) else { return };
@@ -146,6 +156,16 @@ impl<N: Net> Shard<N> {
         user.leave(app);
         if self.local_users.remove(&mut self.clients, slot) {
             self.outgoing.push(ToRouter::UserDown { shard: self.id, user });
+        }
+    }
+
+    /// A client that goes while it types has stopped.
+    fn stop_typing(&mut self, slot: u32) {
+        if self.clients.get(slot).is_some_and(|client| client.session.typing_deadline().is_some()) {
+            // Nobody would try again when the lane has room.
+            self.data_room = self.data_room.saturating_add(TYPING);
+            let now = self.net.now();
+            self.input(slot, Input::Gone, now);
         }
     }
 
@@ -247,7 +267,10 @@ impl<N: Net> Shard<N> {
                 Some(Phase::Head(_)) if self.conns.get(key).is_some_and(|conn| !conn.was_answered) => {
                     self.linger(key, now);
                 }
-                Some(Phase::Body(_)) => self.lost(key, CloseReason::GoingAway),
+                Some(Phase::Body(_)) => {
+                    let refusal = Refusal::full("the server is going away: try again");
+                    self.give_up_body(key, &refusal, CloseReason::GoingAway, now);
+                }
                 _ => {}
             }
         }

@@ -42,7 +42,7 @@ impl<N: Net> Shard<N> {
                 }
                 return;
             }
-            Phase::Head(_) | Phase::Body(_) | Phase::Polling(_) => {
+            Phase::Head(_) | Phase::Body(_) | Phase::Waiting(_) | Phase::Polling(_) => {
                 if conn.transport.flush().is_err() {
                     self.lost(key, CloseReason::ConnectionLost);
                 }

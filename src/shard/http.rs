@@ -3,13 +3,12 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::close::ErrorCode;
+use crate::close::{CloseReason, ErrorCode};
 use crate::metrics::Rejection;
 use crate::proto::http::{self, Request};
 use crate::proto::upgrade;
 use crate::shard::admit::Refusal;
-use crate::shard::conn::{Answer, Cors, Phase, Reply};
-use crate::shard::engine::Next;
+use crate::shard::conn::{Answer, Cors, NO_ENGINE, Phase, Reply};
 use crate::shard::wheel;
 use crate::shard::{Net, Shard};
 use crate::time::Now;
@@ -18,11 +17,57 @@ use crate::transport::Flush;
 /// How long a client is asked to stay away when the server is full.
 const RETRY_WHEN_FULL: Duration = Duration::from_secs(5);
 
+/// What comes after a request.
+pub enum Next {
+    /// The next one, behind so many bytes of body.
+    Request(usize),
+    /// Its body, of so many bytes, for a session.
+    Body {
+        /// Its length.
+        length: usize,
+        /// The session.
+        engine: u32,
+    },
+    /// The connection is a WebSocket now.
+    Frames,
+    /// The connection belongs to another shard.
+    Elsewhere(u8),
+    /// Nothing: the connection ends.
+    End,
+}
+
+/// A request, as far as its answer goes.
+pub(super) struct Exchange<'a> {
+    /// Its connection.
+    pub key: u32,
+    /// How it is answered.
+    pub reply: Reply,
+    /// The length of its body.
+    pub length: usize,
+    /// What has come behind its head.
+    pub behind: &'a [u8],
+    /// The time of the turn.
+    pub now: Now,
+}
+
+impl Exchange<'_> {
+    /// The same with a body of this length. If it has not come whole, the answer is the last one of its connection, and
+    /// says so.
+    pub(super) fn of_length(mut self, length: usize) -> Self {
+        self.reply.keep &= self.behind.len() >= length;
+        self.length = length;
+        self
+    }
+}
+
 impl<N: Net> Shard<N> {
     /// Answers a request. `behind` is what has come behind its head.
     pub(super) fn request(&mut self, key: u32, request: &Request<'_>, behind: &[u8], now: Now) -> Next {
         if self.is_engine_path(request.path) {
             return self.engine_request(key, request, behind, now);
+        }
+        if let Some(next) = self.api_request(key, request, behind, now) {
+            return next;
         }
         match self.admit(key, request, now) {
             Ok(admitted) => {
@@ -50,6 +95,50 @@ impl<N: Net> Shard<N> {
         }
     }
 
+    pub(super) fn origin_allowed(&self, key: u32, request: &Request<'_>) -> bool {
+        let peer = self.conns.get(key).map(|conn| conn.peer);
+        let is_proxy =
+            peer.is_some_and(|peer| self.settings.trusted_proxies.iter().any(|range| range.contains(peer)));
+        let host = request.header("x-forwarded-host").filter(|_| is_proxy);
+        upgrade::origin_allowed(request, host, &self.settings.allowed_origins)
+    }
+
+    /// What the browser is told of the page's origin, which is allowed.
+    pub(super) fn cors(&self, request: &Request<'_>) -> Cors {
+        let allowed = &self.settings.allowed_origins;
+        match request.header("origin") {
+            None => Cors::Silent,
+            Some(_) if allowed.is_empty() => Cors::Silent,
+            Some(_) if allowed.iter().any(|origin| origin == "*") => Cors::Any,
+            Some(origin) => Cors::Origin(origin.into()),
+        }
+    }
+
+    /// A browser asks whether its page may send the request it has in mind.
+    pub(super) fn preflight(&mut self, request: &Request<'_>, exchange: Exchange<'_>) -> Next {
+        let asked = request.header("access-control-request-headers").unwrap_or("Content-Type, Authorization");
+        let headers = [
+            ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
+            ("Access-Control-Allow-Headers", asked),
+            ("Access-Control-Max-Age", "600"),
+        ];
+        let answer = exchange.reply.response(204, &headers, b"");
+        self.settle(answer, exchange)
+    }
+
+    /// Answers with a status alone.
+    pub(super) fn status(&mut self, status: u16, exchange: Exchange<'_>) -> Next {
+        let answer = exchange.reply.response(status, &[], b"");
+        self.settle(answer, exchange)
+    }
+
+    /// Answers, and goes on behind the body if that is here; a body that was not waited for ends the connection.
+    pub(super) fn settle(&mut self, answer: Vec<u8>, exchange: Exchange<'_>) -> Next {
+        let keep = exchange.reply.keep && exchange.behind.len() >= exchange.length;
+        self.answer(exchange.key, answer, keep, exchange.now);
+        if keep { Next::Request(exchange.length) } else { Next::End }
+    }
+
     /// Refuses a head that cannot be read, and ends the connection.
     pub(super) fn refuse_head(
         &mut self,
@@ -65,6 +154,17 @@ impl<N: Net> Shard<N> {
         self.respond(key, &refusal, &Reply::default(), now);
     }
 
+    /// A body that is awaited is awaited no longer: its sender is told why, unless it is a session's.
+    pub(super) fn give_up_body(&mut self, key: u32, refusal: &Refusal, reason: CloseReason, now: Now) {
+        match self.conns.get(key).map(|conn| &conn.phase) {
+            Some(Phase::Body(body)) if body.engine == NO_ENGINE => {
+                self.metrics.handshakes_rejected[refusal.rejection as usize].add(1);
+                self.respond(key, refusal, &Reply::default(), now);
+            }
+            _ => self.lost(key, reason),
+        }
+    }
+
     /// Writes an error body: `{"error":{"code","message"},"detail"}`.
     pub(super) fn respond(&mut self, key: u32, refusal: &Refusal, reply: &Reply, now: Now) {
         let body = serde_json::json!({
@@ -72,9 +172,7 @@ impl<N: Net> Shard<N> {
             "detail": refusal.message,
         })
         .to_string();
-        // Rounded up, so that who waits that long is let through.
-        let retry =
-            refusal.retry_after.map(|wait| wait.as_nanos().div_ceil(1_000_000_000).max(1).to_string());
+        let retry = refusal.retry_after.map(http::retry_after);
         let mut headers = vec![("Content-Type", "application/json")];
         if let Some(seconds) = &retry {
             headers.push(("Retry-After", seconds));

@@ -5,7 +5,9 @@
 //! network with a virtual clock. Nothing of a shard is shared; there is no lock here.
 
 mod admit;
+mod api;
 mod apply;
+mod asking;
 mod backlog;
 mod client;
 mod conn;
@@ -42,13 +44,15 @@ pub use handover::HandedOver;
 
 use crate::app::{AppSettings, Outputs};
 use crate::audience::App;
-use crate::auth::Verifier;
+use crate::auth::{UsedTokens, Verifier};
 use crate::limits::{AddressRange, Limits};
+use crate::login::Login;
 use crate::mailbox::ToRouter;
 use crate::metrics::ShardMetrics;
 use crate::metrics::latency::LatencyRecorder;
 use crate::proto::json::Parser;
 use crate::settings::SocketIo;
+use crate::shard::asking::Wish;
 use crate::shard::client::{Client, LocalUsers};
 use crate::shard::conn::Conn;
 use crate::shard::end::Drain;
@@ -57,6 +61,7 @@ use crate::shard::fanout::Fanout;
 use crate::shard::rooms::LocalRooms;
 use crate::shard::slots::Slots;
 use crate::shard::wheel::Wheel;
+use crate::store::Store;
 use crate::time::Now;
 use crate::transport::tls::TlsConfig;
 use crate::transport::{ReadScratch, Stream, WriteScratch};
@@ -122,12 +127,18 @@ impl ShardSettings {
 }
 
 /// What the shards of a process have in common.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Common {
     /// All users.
     pub users: Arc<Users>,
     /// Open sockets of all shards; the accept thread counts up, the shards count down.
     pub open_sockets: Arc<AtomicUsize>,
+    /// Single-use tokens that were used.
+    pub used: Arc<UsedTokens>,
+    /// The store, where an app or the identity provider needs it.
+    pub store: Option<Store>,
+    /// The identity provider, where it is on.
+    pub login: Option<Login>,
 }
 
 /// The shard.
@@ -158,11 +169,15 @@ pub struct Shard<N: Net> {
     fired: Vec<u32>,
     /// What is to be said to the router.
     outgoing: Vec<ToRouter>,
+    /// What is to be asked of the store.
+    wishes: Vec<Wish>,
     /// How many messages the router's data lane takes until the next turn.
     data_room: usize,
     drain: Option<Drain>,
     parser: Parser,
     outputs: Outputs,
+    /// Requests that other threads were asked to answer, so far.
+    requests: u32,
     read_scratch: Option<Box<ReadScratch>>,
     write_scratch: WriteScratch,
     gather: Vec<u8>,
@@ -200,10 +215,12 @@ impl<N: Net> Shard<N> {
             wheel: Wheel::new(wheel::tick(now.mono)),
             fired: Vec::new(),
             outgoing: Vec::new(),
+            wishes: Vec::new(),
             data_room: usize::MAX,
             drain: None,
             parser,
             outputs: Outputs::default(),
+            requests: 0,
             read_scratch: Some(Box::default()),
             write_scratch: WriteScratch::default(),
             gather: Vec::new(),

@@ -2,12 +2,13 @@
 
 use crate::app::Input;
 use crate::close::CloseReason;
+use crate::limits::BODY_BYTES;
 use crate::metrics::{LimitKind, Rejection};
 use crate::proto::http::{self, HeadError};
 use crate::proto::ws::{self, Decoder, Message, Violation};
 use crate::shard::client::Client;
 use crate::shard::conn::{Owner, Phase};
-use crate::shard::engine::Next;
+use crate::shard::http::Next;
 use crate::shard::line::LineKey;
 use crate::shard::wheel;
 use crate::shard::{Net, Shard};
@@ -86,7 +87,12 @@ impl<N: Net> Shard<N> {
                 }
             }
             Ok(Read::Blocked) => {}
-            Ok(Read::Closed) => self.lost(key, CloseReason::ConnectionLost),
+            // A client that says no more may still wait for its answer.
+            Ok(Read::Closed) => match &mut conn.phase {
+                Phase::Waiting(waiting) => waiting.reply.keep = false,
+                Phase::Answering(answer) => answer.keep = false,
+                _ => self.lost(key, CloseReason::ConnectionLost),
+            },
             Err(error) => {
                 let reason = match error.kind() {
                     std::io::ErrorKind::InvalidData => CloseReason::TlsError,
@@ -114,7 +120,7 @@ impl<N: Net> Shard<N> {
                     self.head(key, &mut bytes, now);
                 }
             }
-            Phase::Polling(_) | Phase::Answering(_) => self.keep_pending(key, bytes),
+            Phase::Polling(_) | Phase::Waiting(_) | Phase::Answering(_) => self.keep_pending(key, bytes),
             Phase::WebSocket { .. } => self.frames(key, bytes, now),
             Phase::Lingering { discarded } => {
                 *discarded += bytes.len();
@@ -127,10 +133,12 @@ impl<N: Net> Shard<N> {
 
     /// Keeps what comes behind a request that has not been answered yet.
     fn keep_pending(&mut self, key: u32, bytes: &[u8]) {
-        let most = self.settings.limits.request_head + self.settings.limits.message_size;
+        // One whole request, whatever it is for.
+        let most = self.settings.limits.request_head + self.settings.limits.message_size.max(BODY_BYTES);
         let Some(conn) = self.conns.get_mut(key) else { return };
         let pending = match &mut conn.phase {
             Phase::Polling(poll) => &mut poll.pending,
+            Phase::Waiting(waiting) => &mut waiting.pending,
             Phase::Answering(answer) => &mut answer.pending,
             _ => return,
         };

@@ -15,7 +15,7 @@ fn the_parts_of_a_connection_stay_small() {
         ("Conn", size_of::<Conn<TcpStream>>(), 96),
         ("Client", size_of::<Client>(), 216),
         ("Session", size_of::<Session>(), 80),
-        ("User", size_of::<User>(), 80),
+        ("User", size_of::<User>(), 96),
         ("Membership", size_of::<Membership>(), 8),
     ];
     println!("{parts:?}");

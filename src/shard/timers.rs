@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::app::Input;
-use crate::close::CloseReason;
+use crate::close::{CloseReason, ErrorCode};
 use crate::metrics::Rejection;
 use crate::proto::ws;
+use crate::shard::admit::Refusal;
 use crate::shard::client::Client;
 use crate::shard::conn::{Owner, Phase};
 use crate::shard::end::LINGER;
@@ -80,7 +81,7 @@ impl<N: Net> Shard<N> {
     fn deadline(&self, key: u32, now: Now) -> Option<Tick> {
         let conn = self.conns.get(key)?;
         Some(match &conn.phase {
-            Phase::Head(_) | Phase::Body(_) | Phase::Answering(_) => {
+            Phase::Head(_) | Phase::Body(_) | Phase::Waiting(_) | Phase::Answering(_) => {
                 conn.received.saturating_add(wheel::ticks(self.settings.limits.handshake))
             }
             Phase::Lingering { .. } => conn.received.saturating_add(wheel::ticks(LINGER)),
@@ -94,7 +95,10 @@ impl<N: Net> Shard<N> {
                 let client = self.clients.get(*client)?;
                 match client.line()?.closing {
                     Some(until) => until,
-                    None => self.liveness(client, conn.received).min(self.token_deadline(client, now)),
+                    None => self
+                        .liveness(client, conn.received)
+                        .min(self.token_deadline(client, now))
+                        .min(client.session.typing_deadline().map_or(Tick::MAX, wheel::tick_after)),
                 }
             }
         })
@@ -177,7 +181,12 @@ impl<N: Net> Shard<N> {
             Phase::Head(_) => {
                 self.refuse_head(key, 408, "the request head took too long", Rejection::Timeout, now);
             }
-            Phase::Body(_) => self.lost(key, CloseReason::ConnectionLost),
+            Phase::Body(_) => {
+                let message = "the request body took too long";
+                let refusal = Refusal::new(408, ErrorCode::InvalidMessage, message, Rejection::Timeout);
+                self.give_up_body(key, &refusal, CloseReason::ConnectionLost, now);
+            }
+            Phase::Waiting(_) => self.api_overdue(key, now),
             Phase::Lingering { .. } => self.drop_conn(key),
             Phase::WebSocket { owner: Owner::Client(client), .. } => {
                 self.client_due(key, *client, received, now);
@@ -194,8 +203,12 @@ impl<N: Net> Shard<N> {
             // It would not take its last bytes.
             return self.lost(key, CloseReason::ConnectionLost);
         }
+        let is_typing_over = client.session.typing_deadline().is_some_and(|until| until <= now.mono);
         if self.token_deadline(client, now) <= tick {
             self.input(slot, Input::TokenOver, now);
+        }
+        if is_typing_over {
+            self.input(slot, Input::TypingOver, now);
         }
         let Some(client) = self.clients.get_mut(slot) else { return };
         if client.is_closing() || self.liveness_of(slot, received) > tick {

@@ -13,6 +13,7 @@ use crossbeam_channel::Sender;
 use mio::net::TcpStream;
 
 use crate::accept::Accepted;
+use crate::app::rest::login::LoginAnswer;
 use crate::mailbox::ToRouter;
 use crate::metrics::latency::Latencies;
 use crate::shard::conn::{Conn, Phase};
@@ -48,6 +49,13 @@ pub enum Command<S: Stream> {
     },
     /// A connection that another shard has read a request from that is for a session of this one.
     HandOver(Box<HandedOver<S>>),
+    /// The identity provider's answer to a request.
+    Login {
+        /// The ticket it was asked with.
+        ticket: u64,
+        /// The answer.
+        answer: LoginAnswer,
+    },
     /// Take a new configuration.
     Reload(Arc<ShardSettings>),
     /// Close all clients, spread over this time.
@@ -75,6 +83,7 @@ impl<N: Net> Shard<N> {
                 let _ = reply.send(self.top_rooms(limit));
             }
             Command::HandOver(handed) => self.take_over_conn(*handed, now),
+            Command::Login { ticket, answer } => self.api_login(ticket, &answer, now),
             Command::Reload(settings) => {
                 self.fanout.set_outbox_limit(settings.limits.outbox);
                 self.settings = settings;

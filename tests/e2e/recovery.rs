@@ -330,6 +330,7 @@ fn who_leaves_does_not_come_back() {
     each_way(&[], |broker, transport| {
         let mut ada = Socket::recoverable(broker.public, transport, "ada-0001");
         ada.send("41");
+        broker.wait_for_metric("fanfare_connections", &[], 0.0);
         let lost = ada.cut();
         lost.begin_anew(broker.public, transport);
         // Nor who was sent away.

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -20,7 +20,6 @@ use fanfare::settings::{AuthSettings, Secret, SocketIo};
 use fanfare::shard::turn::Command;
 use fanfare::shard::{Common, Shard, ShardSettings};
 use fanfare::time::Now;
-use fanfare::users::Users;
 use serde_json::Value;
 
 use crate::client::Client;
@@ -131,19 +130,14 @@ impl World {
             outbox,
             ..Limits::default()
         };
-        let common =
-            Common { users: Arc::new(Users::default()), open_sockets: Arc::new(AtomicUsize::new(0)) };
+        let common = Common::default();
         let socketio = SocketIo::default();
         let settings = RouterSettings {
             recovery: socketio.recovery,
             ..RouterSettings::new(RoomPatterns::default(), shards, &limits)
         };
         let shard_settings = Arc::new(ShardSettings {
-            app: AppSettings {
-                patterns: RoomPatterns::default(),
-                control: None,
-                grace: Duration::from_secs(5),
-            },
+            app: AppSettings { control: None, grace: Duration::from_secs(5), ..AppSettings::default() },
             limits,
             apps: [true; App::COUNT],
             allowed_origins: Vec::new(),

@@ -121,6 +121,8 @@ impl Launch {
                         command.env_remove(key);
                     }
                 }
+                // What is compared needs no database, and leaves none behind.
+                command.env("FANFARE_APPS__CONVERSATION", "false").env("FANFARE_AUTH__ISSUE_TOKENS", "false");
                 command.envs(port_variables(ports)).envs(variables.iter().cloned());
                 Ok(command)
             }

@@ -7,6 +7,8 @@ mod typed;
 
 pub use object::Object;
 
+use native::Times;
+
 use crate::audience::Wire;
 use crate::room::publication::Publication;
 use crate::time::Now;
@@ -14,7 +16,8 @@ use crate::time::Now;
 /// Appends the WebSocket frame of an event. Done once for each event, shard and wire, whatever the number of subscribers.
 pub fn write_event(out: &mut Vec<u8>, wire: Wire, publication: &Publication) {
     match wire {
-        Wire::Native => native::write_event(out, publication),
+        Wire::Native => native::write_event(out, Times::Millis, publication),
+        Wire::Conversation => native::write_event(out, Times::Seconds, publication),
         Wire::Typed => typed::write_event(out, publication),
         Wire::SocketIo | Wire::SocketIoOffset | Wire::SocketIoCustom => {
             socketio::write_event(out, wire, publication);
@@ -33,7 +36,8 @@ pub fn write_message(
     offset: Option<u64>,
 ) {
     match wire {
-        Wire::Native => native::write_message(out, now, name, object),
+        Wire::Native => native::write_message(out, Times::Millis, now, name, object),
+        Wire::Conversation => native::write_message(out, Times::Seconds, now, name, object),
         Wire::Typed => typed::write_message(out, name, object),
         Wire::SocketIo | Wire::SocketIoOffset | Wire::SocketIoCustom => {
             socketio::write_message(out, wire, name, object, offset);

@@ -41,6 +41,26 @@ impl<'a> Object<'a> {
         self
     }
 
+    /// A member whose value is a JSON text that was checked when it came, or `{}` where there is none.
+    pub fn stored(&mut self, key: &str, json: Option<&str>) -> &mut Self {
+        self.key(key);
+        self.out.extend_from_slice(json.unwrap_or("{}").as_bytes());
+        self
+    }
+
+    /// A member that is an object, or `null`.
+    pub fn object_or_null<T>(
+        &mut self,
+        key: &str,
+        value: Option<T>,
+        fill: impl FnOnce(T, &mut Object<'_>),
+    ) -> &mut Self {
+        match value {
+            Some(value) => self.object(key, |object| fill(value, object)),
+            None => self.put(key, ()),
+        }
+    }
+
     /// A member that is an object.
     pub fn object(&mut self, key: &str, fill: impl FnOnce(&mut Object<'_>)) -> &mut Self {
         self.key(key);

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use uuid::Uuid;
+
 use super::Target;
 use crate::audience::App;
 use crate::close::ErrorCode;
@@ -92,6 +94,42 @@ pub fn write_presence(out: &mut Vec<u8>, user: &str, connections: u64) {
     out.extend_from_slice(b",\"connections\":");
     write_number(out, connections);
     out.extend_from_slice(b"}\n");
+}
+
+/// A `conversation.create` is durable; `duplicate`: these two had this conversation before.
+pub fn write_conversation(out: &mut Vec<u8>, id: Option<&str>, conversation: Uuid, duplicate: bool) {
+    write_done(out, id, conversation);
+    if duplicate {
+        out.extend_from_slice(b",\"duplicate\":true");
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+/// A `conversation.message` is durable; `duplicate`: it had been said before.
+pub fn write_message(
+    out: &mut Vec<u8>,
+    id: Option<&str>,
+    conversation: Uuid,
+    message: Uuid,
+    duplicate: bool,
+) {
+    write_done(out, id, conversation);
+    // Writing into a vector cannot fail.
+    let _ = write!(out, ",\"message_id\":\"{message}\"");
+    if duplicate {
+        out.extend_from_slice(b",\"duplicate\":true");
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+fn write_done(out: &mut Vec<u8>, id: Option<&str>, conversation: Uuid) {
+    out.push(b'{');
+    if let Some(id) = id {
+        out.extend_from_slice(b"\"id\":");
+        write_str(out, id);
+        out.push(b',');
+    }
+    let _ = write!(out, "\"ok\":true,\"conversation_id\":\"{conversation}\"");
 }
 
 /// What a client sent that is meant for backends.

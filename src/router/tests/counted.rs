@@ -1,7 +1,7 @@
 //! Messages that are counted.
 
 use super::*;
-use crate::router::counted::CountedMessages;
+use crate::router::counted::{CountedMessages, Waiter};
 
 const ACK: u64 = 17;
 const TO: &str = "grace";
@@ -69,13 +69,16 @@ fn a_message_that_is_not_counted_has_no_ticket() {
 fn counts_may_come_in_any_order_and_the_oldest_is_answered_when_there_are_too_many() {
     let (mut counted, mut posted) = (CountedMessages::holding(3), Posted::default());
     let tickets: Vec<u64> = (1..=3)
-        .map(|serial| counted.wait(serial * 5, (ASKER, serial), 2, &mut posted).expect("it waits"))
+        .map(|serial| {
+            counted.wait(serial * 5, Waiter::Client(ASKER, serial), 2, &mut posted).expect("it waits")
+        })
         .collect();
     counted.count(tickets[1], 4, &mut posted);
     counted.count(tickets[1], 4, &mut posted);
     counted.count(tickets[1], 4, &mut posted);
     counted.count(tickets[0], 1, &mut posted);
-    counted.wait(20, (ASKER, 4), 1, &mut posted).expect("it waits");
+    counted.wait(20, Waiter::Client(ASKER, 4), 1, &mut posted).expect("it waits");
+    counted.wait(25, Waiter::Client(ASKER, 5), 1, &mut posted).expect("it waits");
     counted.count(tickets[0], 1, &mut posted);
     let delivered: Vec<(u64, u64)> = posted
         .0

@@ -26,6 +26,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq;
 
 use crate::audience::{TransportKind, Wire};
+use crate::auth::Once;
 use crate::close::CloseReason;
 use crate::proto::socketio::Assembly;
 use crate::proto::ws;
@@ -35,8 +36,6 @@ use crate::shard::line::{Line, LineKey, NO_CONN, Way};
 use crate::shard::wheel::Tick;
 use crate::shard::{Net, Shard, wheel};
 use crate::time::Now;
-
-pub(super) use request::Next;
 
 /// Random bytes in a session id: nobody can guess another one's.
 const ID_BYTES: usize = 16;
@@ -108,6 +107,8 @@ struct Handshake {
     /// It asked for connection state recovery in the query.
     recover: bool,
     peer: IpAddr,
+    /// The single-use token that a namespace has shown.
+    once: Option<Box<Once>>,
 }
 
 /// Where a session is.

@@ -8,45 +8,13 @@ use crate::proto::upgrade;
 use crate::shard::admit::{Refusal, token};
 use crate::shard::conn::{Cors, NO_ENGINE, Reply};
 use crate::shard::engine::{Handshake, Link, Protocol, Whereabouts};
+use crate::shard::http::{Exchange, Next};
 use crate::shard::line::NO_CONN;
 use crate::shard::{Net, Shard};
 use crate::time::Now;
 
 /// Most sessions of all shards, where the configuration does not limit the connections.
 const ENGINES: usize = 1_000_000;
-
-/// What comes after a request.
-pub enum Next {
-    /// The next one, behind so many bytes of body.
-    Request(usize),
-    /// Its body, of so many bytes, for a session.
-    Body {
-        /// Its length.
-        length: usize,
-        /// The session.
-        engine: u32,
-    },
-    /// The connection is a WebSocket now.
-    Frames,
-    /// The connection belongs to another shard.
-    Elsewhere(u8),
-    /// Nothing: the connection ends.
-    End,
-}
-
-/// A request, as far as its answer goes.
-pub(super) struct Exchange<'a> {
-    /// Its connection.
-    pub key: u32,
-    /// How it is answered.
-    pub reply: Reply,
-    /// The length of its body.
-    pub length: usize,
-    /// What has come behind its head.
-    pub behind: &'a [u8],
-    /// The time of the turn.
-    pub now: Now,
-}
 
 impl<N: Net> Shard<N> {
     /// What is served at the path, if it is one of Engine.IO's.
@@ -95,7 +63,9 @@ impl<N: Net> Shard<N> {
     ) -> Next {
         let Some(protocol) = self.engine_protocol(request.path) else { return Next::End };
         let is_surplus = self.conns.get(key).is_none_or(|conn| conn.is_surplus);
-        let keep = request.keep_alive() && self.drain.is_none() && !is_surplus;
+        // Whatever is answered before the body has come whole is the last answer.
+        let is_whole = behind.len() >= length;
+        let keep = request.keep_alive() && is_whole && self.drain.is_none() && !is_surplus;
         let is_allowed = self.origin_allowed(key, request);
         let cors = if is_allowed { self.cors(request) } else { Cors::Silent };
         let reply = Reply { is_head: request.method == "HEAD", keep, cors };
@@ -197,37 +167,6 @@ impl<N: Net> Shard<N> {
         self.engines.get(engine).is_some_and(|session| session.is_polling() && !session.leaving)
     }
 
-    fn origin_allowed(&self, key: u32, request: &Request<'_>) -> bool {
-        let peer = self.conns.get(key).map(|conn| conn.peer);
-        let is_proxy =
-            peer.is_some_and(|peer| self.settings.trusted_proxies.iter().any(|range| range.contains(peer)));
-        let host = request.header("x-forwarded-host").filter(|_| is_proxy);
-        upgrade::origin_allowed(request, host, &self.settings.allowed_origins)
-    }
-
-    /// What the browser is told of the page's origin, which is allowed.
-    fn cors(&self, request: &Request<'_>) -> Cors {
-        let allowed = &self.settings.allowed_origins;
-        match request.header("origin") {
-            None => Cors::Silent,
-            Some(_) if allowed.is_empty() => Cors::Silent,
-            Some(_) if allowed.iter().any(|origin| origin == "*") => Cors::Any,
-            Some(origin) => Cors::Origin(origin.into()),
-        }
-    }
-
-    /// A browser asks whether its page may send the request it has in mind.
-    fn preflight(&mut self, request: &Request<'_>, exchange: Exchange<'_>) -> Next {
-        let asked = request.header("access-control-request-headers").unwrap_or("Content-Type, Authorization");
-        let headers = [
-            ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
-            ("Access-Control-Allow-Headers", asked),
-            ("Access-Control-Max-Age", "600"),
-        ];
-        let answer = exchange.reply.response(204, &headers, b"");
-        self.settle(answer, exchange)
-    }
-
     /// A request that cannot be served, in the reference's words.
     pub(super) fn request_error(&mut self, error: RequestError, exchange: Exchange<'_>) -> Next {
         self.metrics.handshakes_rejected[Rejection::BadRequest as usize].add(1);
@@ -244,19 +183,6 @@ impl<N: Net> Shard<N> {
         self.log_refused(key, refusal, path, now);
         self.respond(key, refusal, &Reply { keep: false, ..reply }, now);
         Next::End
-    }
-
-    /// Answers with a status alone.
-    pub(super) fn status(&mut self, status: u16, exchange: Exchange<'_>) -> Next {
-        let answer = exchange.reply.response(status, &[], b"");
-        self.settle(answer, exchange)
-    }
-
-    /// Answers, and goes on behind the body if that is here; a body that was not waited for ends the connection.
-    pub(super) fn settle(&mut self, answer: Vec<u8>, exchange: Exchange<'_>) -> Next {
-        let keep = exchange.reply.keep && exchange.behind.len() >= exchange.length;
-        self.answer(exchange.key, answer, keep, exchange.now);
-        if keep { Next::Request(exchange.length) } else { Next::End }
     }
 
     /// Whether a new session may be opened, or why not.
@@ -280,6 +206,7 @@ impl<N: Net> Shard<N> {
             token: token(request).map(|token| token.into()),
             recover: request.query_param("recover").is_some_and(|value| value == "1" || value == "true"),
             peer,
+            once: None,
         })
     }
 

@@ -1,0 +1,77 @@
+//! Requests over HTTP, beside the sockets: which endpoint a path is, what it asks for, and the bodies of the answers.
+//!
+//! Pure: the shard has read the request and checked the token where the endpoint wants one; it carries out what comes of
+//! it. It must not know connections, threads or the store. `spec/decisions.md` 16 has the form of errors.
+
+pub mod conversations;
+pub mod login;
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use crate::app::wire::Object;
+use crate::close::ErrorCode;
+
+/// An answer that is an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestError {
+    /// The HTTP status.
+    pub status: u16,
+    /// The error code of the body.
+    pub code: ErrorCode,
+    /// What is wrong, and what to do about it.
+    pub message: Cow<'static, str>,
+    /// The field that is wrong, and what would be right.
+    pub details: Option<(Cow<'static, str>, Cow<'static, str>)>,
+    /// For `Retry-After`.
+    pub retry_after: Option<Duration>,
+    /// For `Allow`, of a 405.
+    pub allow: Option<&'static str>,
+}
+
+impl RestError {
+    /// An error that says no more.
+    pub fn new(status: u16, code: ErrorCode, message: impl Into<Cow<'static, str>>) -> RestError {
+        RestError { status, code, message: message.into(), details: None, retry_after: None, allow: None }
+    }
+
+    /// Names the field.
+    pub fn field(
+        mut self,
+        field: impl Into<Cow<'static, str>>,
+        error: impl Into<Cow<'static, str>>,
+    ) -> RestError {
+        self.details = Some((field.into(), error.into()));
+        self
+    }
+
+    /// Says when to come back.
+    pub fn retry_after(mut self, wait: Duration) -> RestError {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// Appends the body: `{"error":{"code","message","details"?},"detail"}`.
+    pub fn write_body(&self, out: &mut Vec<u8>) {
+        Object::write(out, |body| {
+            body.object("error", |error| {
+                error.put("code", self.code.as_str()).put("message", &*self.message);
+                if let Some((field, what)) = &self.details {
+                    error.object("details", |details| {
+                        details.put("field", &**field).put("error", &**what);
+                    });
+                }
+            });
+            body.put("detail", &*self.message);
+        });
+    }
+}
+
+/// An answer: a status, and a body of JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestAnswer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body.
+    pub body: Vec<u8>,
+}

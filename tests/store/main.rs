@@ -1,0 +1,13 @@
+//! The store on real SQLite files: what each request means, and what holds whatever happens.
+
+#![allow(clippy::unwrap_used)]
+
+mod accounts;
+mod conversations;
+mod crash;
+mod ephemeral;
+mod fixture;
+mod messages;
+mod model;
+mod open;
+mod threads;
