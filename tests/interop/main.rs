@@ -11,6 +11,7 @@
 mod support;
 
 mod endings;
+mod examples;
 mod fanout;
 mod install;
 mod market;

@@ -70,6 +70,8 @@ pub struct Broker {
     log: Arc<Mutex<Vec<String>>>,
     settings: BTreeMap<String, String>,
     directory: TemporaryDirectory,
+    /// Further arguments of `serve`.
+    arguments: &'static [&'static str],
 }
 
 impl Broker {
@@ -79,8 +81,17 @@ impl Broker {
         Broker::try_start(lines).unwrap_or_else(|log| panic!("the broker did not start: {log}"))
     }
 
+    /// As [`Broker::start`], with `--dev`.
+    pub fn start_dev(lines: &[&str]) -> Broker {
+        Broker::launch(lines, &["--dev"]).unwrap_or_else(|log| panic!("the broker did not start: {log}"))
+    }
+
     /// As [`Broker::start`], or what it wrote to standard error before it ended.
     pub fn try_start(lines: &[&str]) -> Result<Broker, String> {
+        Broker::launch(lines, &[])
+    }
+
+    fn launch(lines: &[&str], arguments: &'static [&'static str]) -> Result<Broker, String> {
         let mut settings = BTreeMap::new();
         let secret = format!("auth.secret = \"{SECRET}\"");
         let defaults = [
@@ -100,8 +111,8 @@ impl Broker {
         let store = format!("{:?}", directory.0.join("fanfare.db"));
         settings.entry("store.path".to_owned()).or_insert(store);
         write_settings(&directory, &settings);
-        let Launched { child, log, addresses: [public, ingest, admin] } = launch(&directory)?;
-        Ok(Broker { child, public, ingest, admin, log, settings, directory })
+        let Launched { child, log, addresses: [public, ingest, admin] } = launch(&directory, arguments)?;
+        Ok(Broker { child, public, ingest, admin, log, settings, directory, arguments })
     }
 
     /// Ends the process at once, with SIGKILL: it can do nothing more.
@@ -113,7 +124,7 @@ impl Broker {
     /// Starts the process again that has ended, with the same files and with `lines` replaced. Its ports are new.
     pub fn start_again(&mut self, lines: &[&str]) {
         self.set(lines);
-        let launched = launch(&self.directory);
+        let launched = launch(&self.directory, self.arguments);
         let launched = launched.unwrap_or_else(|log| panic!("the broker did not start again: {log}"));
         let Launched { child, log, addresses: [public, ingest, admin] } = launched;
         (self.child, self.log) = (child, log);
@@ -246,11 +257,12 @@ struct Launched {
 }
 
 /// Starts the binary with the directory's configuration, or returns what it wrote to standard error before it ended.
-fn launch(directory: &TemporaryDirectory) -> Result<Launched, String> {
+fn launch(directory: &TemporaryDirectory, arguments: &[&str]) -> Result<Launched, String> {
     let mut process = Command::new(env!("CARGO_BIN_EXE_fanfare"))
         .arg("serve")
         .arg("--config")
         .arg(directory.0.join("fanfare.toml"))
+        .args(arguments)
         .env("FANFARE_LOG__FORMAT", "json")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
