@@ -90,11 +90,13 @@ pub enum Wire {
     SocketIoOffset,
     /// `42/custom,["event",DATA]`, the second namespace of the conformance echo application.
     SocketIoCustom,
+    /// `{"message_type","chat_session_id","user_id","content"?,"timestamp","metadata"}` (`support`).
+    Session,
 }
 
 impl Wire {
     /// How many wires there are: the length of every per-wire array.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 7;
 
     /// All wires, in index order.
     pub const ALL: [Wire; Wire::COUNT] = [
@@ -104,6 +106,7 @@ impl Wire {
         Wire::SocketIo,
         Wire::SocketIoOffset,
         Wire::SocketIoCustom,
+        Wire::Session,
     ];
 
     /// The wire's place in a per-wire array.
@@ -120,6 +123,7 @@ impl Wire {
             Wire::SocketIo => "socketio",
             Wire::SocketIoOffset => "socketio_offset",
             Wire::SocketIoCustom => "socketio_custom",
+            Wire::Session => "session",
         }
     }
 
@@ -129,13 +133,14 @@ impl Wire {
             Wire::Native | Wire::SocketIo | Wire::SocketIoOffset | Wire::SocketIoCustom => App::Market,
             Wire::Typed => App::Account,
             Wire::Conversation => App::Conversation,
+            Wire::Session => App::Support,
         }
     }
 
     /// The Socket.IO namespace; `None` where the wire is another protocol's.
     pub const fn namespace(self) -> Option<&'static str> {
         match self {
-            Wire::Native | Wire::Typed | Wire::Conversation => None,
+            Wire::Native | Wire::Typed | Wire::Conversation | Wire::Session => None,
             Wire::SocketIo | Wire::SocketIoOffset => Some("/"),
             Wire::SocketIoCustom => Some("/custom"),
         }

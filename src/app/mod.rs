@@ -10,6 +10,7 @@ mod echo;
 mod market;
 pub mod outputs;
 pub mod rest;
+pub mod support;
 pub mod wire;
 
 use std::sync::Arc;
@@ -32,7 +33,7 @@ use crate::time::Now;
 use crate::users::{Meter, Presence, User};
 
 pub use account::Labels;
-pub use outputs::{Asked, Output, Outputs, ReplyTo, StoreRequest};
+pub use outputs::{Asked, Live, Output, Outputs, ReplyTo, StoreRequest};
 
 /// What sessions need of the configuration. Replaced whole at a reload.
 #[derive(Clone, Debug)]
@@ -158,6 +159,11 @@ pub enum Input<'a> {
     TypingOver,
     /// The client is gone: nothing reaches it any more, but it may have something to tell others. Comes once, last.
     Gone,
+    /// The router counts the client among those of its support session, as one more of its user's.
+    Here {
+        /// Users who are connected to it.
+        users: u64,
+    },
     /// The server is about to close the connection.
     Closing(&'a CloseReason),
 }
@@ -199,6 +205,7 @@ enum State {
     Conversation(Box<conversation::Chat>),
     /// The payload of CONNECT.
     Echo(Box<str>),
+    Support(Box<support::Support>),
 }
 
 /// Who a new client is.
@@ -232,6 +239,8 @@ pub enum AppOpening {
         /// The payload of CONNECT as it was written; empty: none.
         auth: Box<str>,
     },
+    /// `support`.
+    Support(support::SupportOpening),
 }
 
 impl Session {
@@ -246,6 +255,7 @@ impl Session {
             AppOpening::Market(wire) => (State::Market, wire),
             AppOpening::Conversation => (State::Conversation(Box::default()), Wire::Conversation),
             AppOpening::Echo { wire, auth } => (State::Echo(auth), wire),
+            AppOpening::Support(opening) => (State::Support(Box::new(opening.into())), Wire::Session),
         };
         Session {
             user: opening.user,
@@ -306,7 +316,7 @@ impl Session {
     pub fn labels(&self) -> Option<&Labels> {
         match &self.state {
             State::Account(labels) => labels.as_deref(),
-            State::Market | State::Conversation(_) | State::Echo(_) => None,
+            State::Market | State::Conversation(_) | State::Echo(_) | State::Support(_) => None,
         }
     }
 
@@ -347,6 +357,7 @@ impl Session {
                 State::Market => self.market_input(other, context),
                 State::Conversation(_) => self.conversation_input(other, context),
                 State::Echo(auth) => self.echo_input(auth, other, context),
+                State::Support(_) => self.support_input(other, context),
             },
         }
     }
@@ -359,6 +370,7 @@ impl Session {
                 State::Conversation(_) => self.conversation_message(message, context),
                 // Its clients send packets.
                 State::Echo(_) => {}
+                State::Support(_) => self.support_message(message, context),
             },
             Ok(_) => self.malformed(context, "a message is a JSON object"),
             Err(error) => self.malformed(context, &error.to_string()),
@@ -412,6 +424,7 @@ impl Session {
                 conversation::write_error(self.reply_to(context), context, code, message, event, details);
             }
             State::Echo(_) => self.echo_error(code, message, wait, context),
+            State::Support(_) => self.support_refusal(code, message, event, wait, context),
         }
     }
 

@@ -5,6 +5,7 @@
 
 pub mod conversations;
 pub mod login;
+pub mod support;
 
 use std::borrow::Cow;
 use std::time::Duration;

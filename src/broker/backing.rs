@@ -57,7 +57,8 @@ impl Backing {
         router: Alarm,
     ) -> Result<Option<Backing>, StartError> {
         let issues = config.auth.issue_tokens && verifier.signs();
-        if !issues && !config.apps.is_on(App::Conversation) {
+        let is_needed = [App::Conversation, App::Support].into_iter().any(|app| config.apps.is_on(app));
+        if !issues && !is_needed {
             return Ok(None);
         }
         let (login, workers) = match issues {

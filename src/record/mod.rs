@@ -7,6 +7,7 @@
 mod account;
 mod answer;
 mod request;
+pub mod support;
 
 use std::fmt;
 use std::str::FromStr;

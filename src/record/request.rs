@@ -8,6 +8,7 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 use uuid::Uuid;
 
+use super::support::{SupportQuery, SupportWrite};
 use super::{Cursor, MessageType, NewAccount, NewRefreshToken, Person, TokenHash};
 use crate::settings::Secret;
 
@@ -111,6 +112,8 @@ pub enum Write {
         /// Which.
         family: Uuid,
     },
+    /// A change of the app `support`. [`Answer::Support`](super::Answer::Support).
+    Support(SupportWrite),
 }
 
 /// A question.
@@ -176,6 +179,8 @@ pub enum Query {
         /// Most of them.
         limit: usize,
     },
+    /// A question of the app `support`. [`Answer::Support`](super::Answer::Support).
+    Support(SupportQuery),
 }
 
 impl Query {

@@ -82,6 +82,7 @@ impl Router {
     /// Takes what the store says.
     pub fn from_store(&mut self, said: FromStore, now: Now, post: &mut impl Post) {
         match said {
+            FromStore::Effect(Effect::Support(effect)) => self.tell_support(effect, now, post),
             FromStore::Effect(effect) => self.tell(&effect, now, post),
             FromStore::Answer { asker: Asker::Router { ticket }, answer } => {
                 self.answered(ticket, &answer, now, post);

@@ -18,6 +18,7 @@ mod publisher;
 mod recovery;
 mod replies;
 mod rooms;
+mod support;
 #[cfg(test)]
 mod tests;
 
@@ -48,6 +49,7 @@ use crate::router::publisher::{Publisher, Source};
 use crate::router::recovery::Recovery;
 use crate::router::replies::{CLIENTS, UNREAD_BYTES, publisher_of};
 use crate::router::rooms::Rooms;
+use crate::router::support::SupportSessions;
 use crate::time::{self, Now};
 use crate::transport::tls::TlsConfig;
 use crate::transport::{ReadScratch, WriteScratch};
@@ -133,6 +135,7 @@ pub struct Router {
     recovery: Option<Recovery>,
     counted: CountedMessages,
     chat: Chat,
+    support: SupportSessions,
     parser: Parser,
     sequence: u64,
     next_ticket: u64,
@@ -163,6 +166,7 @@ impl Router {
             recovery: settings.recovery.map(|window| Recovery::new(window, settings.rooms)),
             counted: CountedMessages::default(),
             chat: Chat::default(),
+            support: SupportSessions::default(),
             sequence: 0,
             next_ticket: 0,
             scratch: String::with_capacity(NAME_BYTES + 8),
@@ -364,6 +368,7 @@ impl Router {
             }
             ToRouter::Tell { publication, users } => self.tell_users(&publication, &users, post),
             ToRouter::Forward(forward) => self.forward(&forward, post),
+            ToRouter::Support(news) => self.support_news(news, now, post),
         }
     }
 

@@ -8,10 +8,12 @@ use std::time::Duration;
 use smol_str::SmolStr;
 use uuid::Uuid;
 
+use crate::app::support::{Place, SupportOpening};
 use crate::app::{AppOpening, Input, Labels, Opening, Session};
 use crate::audience::{App, Wire};
 use crate::auth::{AuthError, Identity};
-use crate::close::ErrorCode;
+use crate::close::{CloseReason, ErrorCode};
+use crate::limits::SUPPORT_CONNECTIONS;
 use crate::mailbox::ToRouter;
 use crate::metrics::{LimitKind, Rejection};
 use crate::proto::http::Request;
@@ -128,6 +130,10 @@ impl<N: Net> Shard<N> {
             return Err(Refusal::full("the server is full: try again later"));
         }
         self.limit_address(self.address_of(peer, request), now)?;
+        if app == App::Support {
+            let opening = self.admit_to_session(request, now)?;
+            return Ok(Admitted { upgrade, opening });
+        }
         let labels = labels(app, request)?;
         let identity = self.identify(app, request, now)?;
         let user = self.count_user(app, identity.as_ref(), now)?;
@@ -156,6 +162,37 @@ impl<N: Net> Shard<N> {
             let message = "too many new connections from this address: wait before the next one";
             Refusal::new(429, ErrorCode::RateLimited, message, Rejection::RateLimited).retry_after(wait)
         })
+    }
+
+    /// A client of support sessions. A bad token is no refusal here: its clients read the close code (`spec/auth.md`).
+    fn admit_to_session(&self, request: &Request<'_>, now: Now) -> Result<NewClient, Refusal> {
+        let place = session_of(request.path).unwrap_or(Place::Nowhere);
+        let verified = token(request).ok_or(AuthError::Missing).and_then(|token| self.verify(&token, now));
+        let identity = match verified {
+            Ok(identity) => identity,
+            Err(error) => {
+                let reason = match error.code() {
+                    ErrorCode::TokenExpired => CloseReason::TokenExpired,
+                    _ => CloseReason::Policy("the token is missing or not valid"),
+                };
+                let opening = SupportOpening { place, seat: None, refused: Some(reason) };
+                let (user, app) = (User::anonymous(), AppOpening::Support(opening));
+                return Ok(NewClient { user, identity: None, app });
+            }
+        };
+        let limit = self.settings.limits.connections_per_user;
+        let in_all = if limit == 0 { 0 } else { SUPPORT_CONNECTIONS };
+        let user = self.count_user_up_to(in_all, App::Support, &identity, now)?;
+        let session = match place {
+            Place::Session(session) => Some(session),
+            Place::Nowhere | Place::Feed => None,
+        };
+        let Some(seat) = self.common.users.seats.take(&identity.user, session, limit) else {
+            user.leave(App::Support);
+            return Err(self.too_many());
+        };
+        let opening = SupportOpening { place, seat: Some(seat), refused: None };
+        Ok(NewClient { user, identity: Some(identity), app: AppOpening::Support(opening) })
     }
 
     fn identify(&self, app: App, request: &Request<'_>, now: Now) -> Result<Option<Identity>, Refusal> {
@@ -188,29 +225,32 @@ impl<N: Net> Shard<N> {
         now: Now,
     ) -> Result<Arc<User>, Refusal> {
         let Some(identity) = identity else { return Ok(User::anonymous()) };
-        let limits = &self.settings.limits;
-        let limits =
-            UserLimits { connections: limits.connections_per_user, connects: limits.connects_per_user };
-        self.common.users.connect(&identity.user, app, limits, now.mono).map_err(|refusal| {
-            let (kind, code, message, rejection, wait) = match refusal {
-                users::Refusal::TooMany => (
-                    LimitKind::ConnectionsPerUser,
-                    ErrorCode::ConnectionLimit,
-                    "too many connections of this user: close one first",
-                    Rejection::ConnectionLimit,
-                    Duration::from_secs(5),
-                ),
-                users::Refusal::TooFast(wait) => (
-                    LimitKind::ConnectsPerUser,
-                    ErrorCode::RateLimited,
-                    "too many new connections of this user: wait before the next one",
-                    Rejection::RateLimited,
-                    wait,
-                ),
-            };
-            self.metrics.rate_limited[kind as usize].add(1);
-            Refusal::new(429, code, message, rejection).retry_after(wait)
+        self.count_user_up_to(self.settings.limits.connections_per_user, app, identity, now)
+    }
+
+    fn count_user_up_to(
+        &self,
+        connections: u32,
+        app: App,
+        identity: &Identity,
+        now: Now,
+    ) -> Result<Arc<User>, Refusal> {
+        let limits = UserLimits { connections, connects: self.settings.limits.connects_per_user };
+        self.common.users.connect(&identity.user, app, limits, now.mono).map_err(|refusal| match refusal {
+            users::Refusal::TooMany => self.too_many(),
+            users::Refusal::TooFast(wait) => {
+                self.metrics.rate_limited[LimitKind::ConnectsPerUser as usize].add(1);
+                let message = "too many new connections of this user: wait before the next one";
+                Refusal::new(429, ErrorCode::RateLimited, message, Rejection::RateLimited).retry_after(wait)
+            }
         })
+    }
+
+    fn too_many(&self) -> Refusal {
+        self.metrics.rate_limited[LimitKind::ConnectionsPerUser as usize].add(1);
+        let message = "too many connections of this user: close one first";
+        Refusal::new(429, ErrorCode::ConnectionLimit, message, Rejection::ConnectionLimit)
+            .retry_after(Duration::from_secs(5))
     }
 
     /// Makes a client of a connection that has been let in; `response` is the answer to its request.
@@ -313,6 +353,20 @@ fn route(request: &Request<'_>) -> Option<App> {
             None if token(request).is_some() => Some(App::Conversation),
             None => Some(App::Account),
         },
+        path if session_of(path).is_some() => Some(App::Support),
+        _ => None,
+    }
+}
+
+/// What a client of support sessions connects to; `None`: it is no such path.
+fn session_of(path: &str) -> Option<Place> {
+    let rest = path.strip_prefix("/api/v1/chat/ws")?;
+    match rest.strip_prefix('/') {
+        Some(id) if !id.contains('/') => {
+            // Ids are ours: what is none names nothing.
+            Some(Uuid::try_parse(id).map_or(Place::Nowhere, Place::Session))
+        }
+        None if rest.is_empty() => Some(Place::Feed),
         _ => None,
     }
 }

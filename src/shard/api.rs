@@ -9,16 +9,19 @@ use std::time::Duration;
 
 use crate::app::rest::conversations::{self, Call};
 use crate::app::rest::login::{self, LoginAnswer};
+use crate::app::rest::support;
 use crate::app::rest::{RestAnswer, RestError};
 use crate::audience::App;
 use crate::auth::{AuthError, Identity};
 use crate::close::ErrorCode;
 use crate::limits::BODY_BYTES;
 use crate::login::LoginRequest;
-use crate::mailbox::Asker;
+use crate::mailbox::support::SupportNews;
+use crate::mailbox::{Asker, ToRouter};
 use crate::metrics::Rejection;
 use crate::proto::http::{self, Chunked, Request};
 use crate::proto::upgrade;
+use crate::record::support::Census;
 use crate::record::{Answer, Refusal};
 use crate::shard::conn::{NO_ENGINE, Phase, Reply, Waiting};
 use crate::shard::http::{Exchange, Next};
@@ -38,12 +41,20 @@ pub enum Awaited {
     },
     /// A token.
     Login,
+    /// The store's word on support sessions, or the router's on who is connected.
+    Support {
+        /// What was asked.
+        endpoint: support::Endpoint,
+        /// Who asked.
+        user: Arc<User>,
+    },
 }
 
 /// An endpoint.
 enum Endpoint {
     Conversations(conversations::Endpoint),
     Login(login::Endpoint),
+    Support(support::Endpoint),
 }
 
 impl<N: Net> Shard<N> {
@@ -55,9 +66,14 @@ impl<N: Net> Shard<N> {
         {
             return Some(found.map(Endpoint::Login));
         }
-        let is_served = self.settings.apps[App::Conversation.index()] && self.common.store.is_some();
-        let found = is_served.then(|| conversations::endpoint(method, path))??;
-        Some(found.map(Endpoint::Conversations))
+        let is_served = |app: App| self.settings.apps[app.index()] && self.common.store.is_some();
+        if is_served(App::Conversation)
+            && let Some(found) = conversations::endpoint(method, path)
+        {
+            return Some(found.map(Endpoint::Conversations));
+        }
+        let found = is_served(App::Support).then(|| support::endpoint(method, path))??;
+        Some(found.map(Endpoint::Support))
     }
 
     /// Answers a request to one of these paths; `None`: it is none. `behind` is what has come behind its head.
@@ -141,6 +157,7 @@ impl<N: Net> Shard<N> {
         let asked = match endpoint {
             Endpoint::Conversations(endpoint) => self.wish_of_api(endpoint, request, body, &exchange),
             Endpoint::Login(endpoint) => self.ask_login(endpoint, request, body, &exchange),
+            Endpoint::Support(endpoint) => self.ask_support(endpoint, request, body, &exchange),
         };
         let awaited = match asked {
             Ok(awaited) => awaited,
@@ -187,6 +204,36 @@ impl<N: Net> Shard<N> {
         Ok(Awaited::Conversations { endpoint, user })
     }
 
+    fn ask_support(
+        &mut self,
+        endpoint: support::Endpoint,
+        request: &Request<'_>,
+        body: &[u8],
+        exchange: &Exchange<'_>,
+    ) -> Result<Awaited, RestError> {
+        let now = exchange.now;
+        let identity = self.bearer(request, now)?;
+        let user = self.common.users.user(&identity.user);
+        let call = Call {
+            identity: &identity,
+            user: &user,
+            query: &|name| request.query_param(name),
+            content_type: request.header("content-type"),
+            body,
+            settings: &self.settings.app,
+            now,
+        };
+        let asked = endpoint.request(&call, &mut self.parser)?;
+        let (shard, conn, serial) = (self.id, exchange.key, self.next_request());
+        match asked {
+            support::Asked::Store(what) => self.wish(Asker::Http { shard, conn, serial }, what, now),
+            support::Asked::Census => {
+                self.outgoing.push(ToRouter::Support(SupportNews::Count { shard, conn, serial }));
+            }
+        }
+        Ok(Awaited::Support { endpoint, user })
+    }
+
     fn ask_login(
         &mut self,
         endpoint: login::Endpoint,
@@ -218,17 +265,31 @@ impl<N: Net> Shard<N> {
     /// The store's answer to a request.
     pub(super) fn api_stored(&mut self, key: u32, serial: u32, answer: &Result<Answer, Refusal>, now: Now) {
         let Some(awaited) = self.awaited(key, serial) else { return };
-        if let Awaited::Conversations { endpoint, user } = awaited {
-            let answer = endpoint.response(answer, &user, &self.settings.app);
-            self.api_answer(key, answer, now);
-        }
+        let settings = &self.settings.app;
+        let answer = match awaited {
+            Awaited::Conversations { endpoint, user } => endpoint.response(answer, &user, settings),
+            Awaited::Support { endpoint, user } => endpoint.response(answer, &user, settings),
+            // The store is asked by others.
+            Awaited::Login => return,
+        };
+        self.api_answer(key, answer, now);
     }
 
     /// The store did not take a request.
     pub(super) fn api_busy(&mut self, key: u32, serial: u32, now: Now) {
-        if let Some(Awaited::Conversations { endpoint, user }) = self.awaited(key, serial) {
-            endpoint.not_asked(&user, &self.settings.app);
-            self.api_overdue(key, now);
+        let settings = &self.settings.app;
+        match self.awaited(key, serial) {
+            Some(Awaited::Conversations { endpoint, user }) => endpoint.not_asked(&user, settings),
+            Some(Awaited::Support { endpoint, user }) => endpoint.not_done(&user, settings),
+            Some(Awaited::Login) | None => return,
+        }
+        self.api_overdue(key, now);
+    }
+
+    /// The router's answer to a request.
+    pub(super) fn api_census(&mut self, key: u32, serial: u32, census: &Census, now: Now) {
+        if let Some(Awaited::Support { .. }) = self.awaited(key, serial) {
+            self.api_answer(key, Ok(support::census(census)), now);
         }
     }
 

@@ -124,6 +124,7 @@ impl<N: Net> Shard<N> {
     /// Gives back all that the client had among others: rooms, user, counts.
     pub(super) fn depart(&mut self, slot: u32, reason: &CloseReason) {
         self.stop_typing(slot);
+        self.leave_support(slot);
         if self.is_only_chat(slot)
             && let Some(client) = self.clients.get(slot)
         {

@@ -30,6 +30,7 @@ mod rooms;
 #[cfg(test)]
 mod sizes;
 mod slots;
+mod support;
 mod timers;
 pub mod turn;
 mod wheel;

@@ -21,6 +21,7 @@ mod message;
 mod reader;
 mod rows;
 mod schema;
+mod support;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -126,6 +126,8 @@ pub fn tell(effect: &Effect, now: Now) -> Vec<Told> {
             });
             vec![delivered.told(sender)]
         }
+        // Of another app.
+        Effect::Support(_) => Vec::new(),
     }
 }
 

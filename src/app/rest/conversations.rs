@@ -75,12 +75,12 @@ pub fn endpoint(method: &str, path: &str) -> Option<Result<Endpoint, RestError>>
     })
 }
 
-fn not_allowed(allow: &'static str) -> RestError {
+pub(super) fn not_allowed(allow: &'static str) -> RestError {
     let error = RestError::new(405, ErrorCode::InvalidMessage, format!("use one of: {allow}"));
     RestError { allow: Some(allow), ..error }
 }
 
-fn invalid(field: &'static str, error: &'static str) -> RestError {
+pub(super) fn invalid(field: &'static str, error: &'static str) -> RestError {
     RestError::new(400, ErrorCode::ValidationError, error).field(field, error)
 }
 
@@ -187,13 +187,13 @@ fn create(call: &Call<'_>, parser: &mut Parser) -> Result<Write, RestError> {
 }
 
 /// `application/json`, with or without parameters.
-fn is_json(content_type: &str) -> bool {
+pub(super) fn is_json(content_type: &str) -> bool {
     let kind = content_type.split(';').next().unwrap_or_default();
     kind.trim().eq_ignore_ascii_case("application/json")
 }
 
 /// A string, or an integer, as `sub` may be.
-fn participant(id: Raw<'_>) -> Option<SmolStr> {
+pub(super) fn participant(id: Raw<'_>) -> Option<SmolStr> {
     let is_integer = !id.text().is_empty() && id.text().bytes().all(|byte| byte.is_ascii_digit());
     let id = if is_integer { Cow::Borrowed(id.text()) } else { id.as_str()? };
     let is_good = (1..=NAME_BYTES).contains(&id.len()) && !id.chars().any(char::is_control);
@@ -215,6 +215,7 @@ fn refused(refusal: &Refusal) -> RestError {
         Refusal::Forbidden => RestError::new(403, ErrorCode::Forbidden, message),
         Refusal::Invalid { field, error } => invalid(field, error),
         Refusal::EmailTaken | Refusal::Token(_) => RestError::new(400, ErrorCode::ValidationError, message),
+        Refusal::Closed => RestError::new(403, ErrorCode::Forbidden, message),
         Refusal::Internal { error_id } => {
             RestError::new(500, ErrorCode::InternalError, message).field("error_id", error_id.to_string())
         }

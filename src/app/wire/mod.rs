@@ -2,6 +2,7 @@
 
 mod native;
 mod object;
+pub mod session;
 pub mod socketio;
 mod typed;
 
@@ -22,6 +23,7 @@ pub fn write_event(out: &mut Vec<u8>, wire: Wire, publication: &Publication) {
         Wire::SocketIo | Wire::SocketIoOffset | Wire::SocketIoCustom => {
             socketio::write_event(out, wire, publication);
         }
+        Wire::Session => session::write_event(out, publication),
     }
 }
 
@@ -42,5 +44,6 @@ pub fn write_message(
         Wire::SocketIo | Wire::SocketIoOffset | Wire::SocketIoCustom => {
             socketio::write_message(out, wire, name, object, offset);
         }
+        Wire::Session => session::write_message(out, name, object),
     }
 }
