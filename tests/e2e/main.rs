@@ -26,5 +26,6 @@ mod polling;
 mod races;
 mod recovery;
 mod rooms;
+mod sessions;
 mod socketio;
 mod tls;
