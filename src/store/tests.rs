@@ -1,5 +1,7 @@
 //! What cannot be seen from outside: the ways that SQLite takes, what fails in it, and the migrations.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};

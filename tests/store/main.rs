@@ -10,4 +10,5 @@ mod fixture;
 mod messages;
 mod model;
 mod open;
+mod support;
 mod threads;
