@@ -168,7 +168,10 @@ impl Endpoint {
             // The store answers what was asked.
             Ok(_) => return Err(RestError::new(500, ErrorCode::InternalError, "internal error")),
             Err(refusal) => {
-                self.not_done(user, settings);
+                // What was refused for good reason counts, or it could be asked without end.
+                if matches!(refusal, Refusal::Internal { .. }) {
+                    self.not_done(user, settings);
+                }
                 return Err(self.refusal(refusal));
             }
         };
