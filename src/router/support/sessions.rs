@@ -58,6 +58,8 @@ pub struct SupportSessions {
     /// Sessions to which nobody is connected: until when, which, and the number of the entry.
     idle: VecDeque<(u64, Uuid, u64)>,
     entries: u64,
+    /// What is connected in all; its list is made when it is asked for.
+    sums: Census,
 }
 
 impl SupportSessions {
@@ -91,7 +93,11 @@ impl SupportSessions {
         }
         let known = live.user(user);
         known.connections += 1;
-        (known.connections == 1, live.count())
+        let (is_first, users) = (known.connections == 1, live.count());
+        self.sums.connections += 1;
+        self.sums.users += u64::from(is_first);
+        self.sums.sessions += u64::from(is_first && users == 1);
+        (is_first, users)
     }
 
     /// A connection of a user has gone. How many users there are now, if it was his last.
@@ -102,7 +108,11 @@ impl SupportSessions {
         let was_last = known.connections == 0;
         live.users.retain(|known| known.connections > 0 || known.typing > 0);
         let users = live.count();
-        if live.users.is_empty() {
+        let is_empty = live.users.is_empty();
+        self.sums.connections -= 1;
+        self.sums.users -= u64::from(was_last);
+        self.sums.sessions -= u64::from(was_last && users == 0);
+        if is_empty {
             self.rest(session, now);
         }
         was_last.then_some(users)
@@ -144,22 +154,14 @@ impl SupportSessions {
 
     /// Who is connected.
     pub fn census(&self) -> Census {
-        let mut census = Census::default();
-        for (session, live) in &self.live {
-            let users = live.count();
-            if users == 0 {
-                continue;
-            }
-            census.sessions += 1;
-            census.users += users;
-            census.connections += live.users.iter().map(|user| u64::from(user.connections)).sum::<u64>();
-            if census.list.len() < Census::MOST {
-                let typing = live.users.iter().filter(|user| user.typing > 0).count() as u64;
-                census.list.push(SessionCensus { session: *session, users, typing });
-            }
-        }
-        census.list.sort_unstable_by_key(|one| one.session);
-        census
+        let listed = self.live.iter().map(|(session, live)| SessionCensus {
+            session: *session,
+            users: live.count(),
+            typing: live.users.iter().filter(|user| user.typing > 0).count() as u64,
+        });
+        let mut list: Vec<_> = listed.filter(|one| one.users > 0).take(Census::MOST).collect();
+        list.sort_unstable_by_key(|one| one.session);
+        Census { list, ..self.sums.clone() }
     }
 
     /// Nobody is connected to a session.
