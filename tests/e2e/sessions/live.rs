@@ -326,3 +326,69 @@ fn a_message_is_sent_then_delivered_then_read() {
         assert_eq!((&page[1]["id"], &page[1]["status"]), (&second["id"], &json!("delivered")));
     });
 }
+
+/// Says something in a session that is being closed. Whether it was taken.
+fn speak_while_it_closes(address: std::net::SocketAddr, id: &str, token: &str, content: &str) -> bool {
+    let mut client = Client::open(address, &format!("/api/v1/chat/ws/{id}?token={token}"), &[]);
+    says(&mut client, content);
+    let (mut is_taken, mut is_told) = (false, false);
+    loop {
+        match client.try_frame() {
+            Ok(tungstenite::Message::Text(text)) => {
+                let frame: Value = serde_json::from_str(&text).unwrap();
+                match frame["message_type"].as_str().unwrap() {
+                    "message" => is_taken |= frame["content"] == content,
+                    "session_closed" => is_told = true,
+                    "error" => {
+                        assert_eq!(frame["metadata"]["code"], "FORBIDDEN");
+                        return false;
+                    }
+                    _ => {}
+                }
+            }
+            Ok(tungstenite::Message::Close(frame)) => {
+                assert_eq!(frame.map(|frame| u16::from(frame.code)), Some(1000));
+                assert!(is_told, "closed without a word");
+                return is_taken;
+            }
+            Ok(_) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_session_that_closes_while_clients_come_forgets_none_of_them() {
+    each_shard_count(|shards| {
+        let broker = Broker::start(&[shards, "limits.messages = \"off\""]);
+        for round in 0..6 {
+            let id = session(&broker, "ada", Some("gus"));
+            let tokens = [token("ada"), agent_token("gus")];
+            let contents: Vec<String> = (0..10).map(|number| format!("number {number}")).collect();
+            let taken: Vec<&String> = std::thread::scope(|scope| {
+                let speakers: Vec<_> = (0..10)
+                    .map(|number| {
+                        let (id, token, address) = (&id, &tokens[number % 2], broker.public);
+                        let content = &contents[number];
+                        scope.spawn(move || {
+                            speak_while_it_closes(address, id, token, content).then_some(content)
+                        })
+                    })
+                    .collect();
+                // At another moment each time.
+                std::thread::sleep(std::time::Duration::from_millis(round * 3));
+                call(&broker, "ada", "POST", &format!("/sessions/{id}/close"), Value::Null, 200);
+                speakers.into_iter().filter_map(|speaker| speaker.join().unwrap()).collect()
+            });
+            let page = call(&broker, "ada", "GET", &format!("/sessions/{id}/messages"), Value::Null, 200);
+            let is_there = |content: &&String| {
+                page.as_array().unwrap().iter().any(|message| message["content"] == content.as_str())
+            };
+            assert!(taken.iter().all(is_there), "{taken:?} {page}");
+            eventually("nobody", || {
+                let stats = call(&broker, "ada", "GET", "/ws-stats", Value::Null, 200);
+                (stats["total_connections"] == 0).then_some(())
+            });
+        }
+    });
+}

@@ -154,3 +154,19 @@ fn the_app_can_be_switched_off() {
     assert_eq!(refusal.status, 404);
     call(&broker, "ada", "GET", "/sessions", Value::Null, 404);
 }
+
+#[test]
+fn connections_to_all_sessions_together_are_counted_too() {
+    let broker = Broker::start(&["shards = 3", "limits.conversations = \"off\""]);
+    let sessions: Vec<String> = (0..21).map(|_| session(&broker, "ada", None)).collect();
+    let clients: Vec<Client> =
+        sessions[..20].iter().flat_map(|id| [id; 5]).map(|id| connect(&broker, "ada", id)).collect();
+    for path in [format!("/ws/{}", sessions[20]), "/ws".to_owned()] {
+        let path = format!("{BASE}{path}?token={}", token("ada"));
+        let Err(refusal) = Client::try_open(broker.public, &path, &[]) else { panic!("let in") };
+        assert_eq!((refusal.status, refusal.code().as_str()), (429, "CONNECTION_LIMIT"));
+    }
+    clients.into_iter().for_each(Client::close);
+    broker.wait_for_metric("fanfare_connections", &["app=\"support\""], 0.0);
+    connect(&broker, "ada", &sessions[20]);
+}
