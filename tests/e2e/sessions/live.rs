@@ -195,6 +195,7 @@ fn a_blocked_user_reaches_the_blocker_on_no_way() {
         eve.text(json!({ "message_type": "typing", "content": "true" }));
         gus.until(|frame| frame["message_type"] == "typing_indicator");
         says(&mut eve, "socket");
+        gus.until(|frame| frame["content"] == "socket");
         let over_http = json!({ "message_type": "text", "content": "http" });
         assert_eq!(ask(&broker, &eve_token, "POST", &path, over_http).status, 201);
         gus.until(|frame| frame["content"] == "http");
