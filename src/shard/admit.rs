@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::app::support::{Place, SupportOpening};
 use crate::app::{AppOpening, Input, Labels, Opening, Session};
 use crate::audience::{App, Wire};
-use crate::auth::{AuthError, Identity};
+use crate::auth::{AuthError, Identity, Once};
 use crate::close::{CloseReason, ErrorCode};
 use crate::limits::SUPPORT_CONNECTIONS;
 use crate::mailbox::ToRouter;
@@ -80,6 +80,9 @@ impl Refusal {
     }
 }
 
+/// What a client's token shows: who it is, and whether the token is to be used up. Nobody: an anonymous client.
+pub(super) type Shown = (Option<Identity>, Option<Once>);
+
 /// A request that is let in. The user's place is taken.
 pub struct Admitted<'a> {
     /// For the answer.
@@ -135,8 +138,9 @@ impl<N: Net> Shard<N> {
             return Ok(Admitted { upgrade, opening });
         }
         let labels = labels(app, request)?;
-        let identity = self.identify(app, request, now)?;
+        let (identity, once) = self.identify(app, request, now)?;
         let user = self.count_user(app, identity.as_ref(), now)?;
+        self.use_token(once, &user, app, now)?;
         let app = match app {
             App::Account => AppOpening::Account(labels),
             App::Conversation => AppOpening::Conversation,
@@ -167,18 +171,19 @@ impl<N: Net> Shard<N> {
     /// A client of support sessions. A bad token is no refusal here: its clients read the close code (`spec/auth.md`).
     fn admit_to_session(&self, request: &Request<'_>, now: Now) -> Result<NewClient, Refusal> {
         let place = session_of(request.path).unwrap_or(Place::Nowhere);
-        let verified = token(request).ok_or(AuthError::Missing).and_then(|token| self.verify(&token, now));
-        let identity = match verified {
-            Ok(identity) => identity,
-            Err(error) => {
-                let reason = match error.code() {
-                    ErrorCode::TokenExpired => CloseReason::TokenExpired,
-                    _ => CloseReason::Policy("the token is missing or not valid"),
-                };
-                let opening = SupportOpening { place, seat: None, refused: Some(reason) };
-                let (user, app) = (User::anonymous(), AppOpening::Support(opening));
-                return Ok(NewClient { user, identity: None, app });
-            }
+        let stranger = |error: AuthError| {
+            let reason = match error.code() {
+                ErrorCode::TokenExpired => CloseReason::TokenExpired,
+                _ => CloseReason::Policy("the token is missing or not valid"),
+            };
+            let opening = SupportOpening { place, seat: None, refused: Some(reason) };
+            NewClient { user: User::anonymous(), identity: None, app: AppOpening::Support(opening) }
+        };
+        let verify =
+            |token: Cow<'_, str>| self.settings.verifier.verify_to_connect(&token, now.unix_seconds());
+        let (identity, once) = match token(request).ok_or(AuthError::Missing).and_then(verify) {
+            Ok(shown) => shown,
+            Err(error) => return Ok(stranger(error)),
         };
         let limit = self.settings.limits.connections_per_user;
         let in_all = if limit == 0 { 0 } else { SUPPORT_CONNECTIONS };
@@ -191,30 +196,47 @@ impl<N: Net> Shard<N> {
             user.leave(App::Support);
             return Err(self.too_many());
         };
+        // After all else has let the client in.
+        if let Some(once) = once
+            && let Err(error) = self.common.used.take(once, now.unix_seconds())
+        {
+            user.leave(App::Support);
+            return Ok(stranger(error));
+        }
         let opening = SupportOpening { place, seat: Some(seat), refused: None };
         Ok(NewClient { user, identity: Some(identity), app: AppOpening::Support(opening) })
     }
 
-    fn identify(&self, app: App, request: &Request<'_>, now: Now) -> Result<Option<Identity>, Refusal> {
+    fn identify(&self, app: App, request: &Request<'_>, now: Now) -> Result<Shown, Refusal> {
         let token = token(request);
         if token.is_none() && app == App::Market && self.settings.anonymous {
-            return Ok(None);
+            return Ok((None, None));
         }
+        self.verify(token.as_deref(), now)
+    }
+
+    /// Who may connect with a token.
+    pub(super) fn verify(&self, token: Option<&str>, now: Now) -> Result<Shown, Refusal> {
         token
             .ok_or(AuthError::Missing)
-            .and_then(|token| self.verify(&token, now))
-            .map(Some)
+            .and_then(|token| self.settings.verifier.verify_to_connect(token, now.unix_seconds()))
+            .map(|(identity, once)| (Some(identity), once))
             .map_err(|error| Refusal::unauthorized(&error))
     }
 
-    /// Who may connect with a token. A single-use one is used now.
-    pub(super) fn verify(&self, token: &str, now: Now) -> Result<Identity, AuthError> {
-        let now = now.unix_seconds();
-        let (identity, once) = self.settings.verifier.verify_to_connect(token, now)?;
-        if let Some(once) = once {
-            self.common.used.take(once, now)?;
-        }
-        Ok(identity)
+    /// Uses a single-use token, after all else has let the client in; if that cannot be, its user's place is given back.
+    pub(super) fn use_token(
+        &self,
+        once: Option<Once>,
+        user: &User,
+        app: App,
+        now: Now,
+    ) -> Result<(), Refusal> {
+        let Some(once) = once else { return Ok(()) };
+        self.common.used.take(once, now.unix_seconds()).map_err(|error| {
+            user.leave(app);
+            Refusal::unauthorized(&error)
+        })
     }
 
     /// Takes a place of the user's.
@@ -349,6 +371,7 @@ fn route(request: &Request<'_>) -> Option<App> {
             Some("account") => Some(App::Account),
             Some("conversation") => Some(App::Conversation),
             Some(_) => None,
+            None if upgrade::bearer_token(request).is_some() => Some(App::Conversation),
             None if request.query_param("token").is_some() => Some(App::Account),
             None if token(request).is_some() => Some(App::Conversation),
             None => Some(App::Account),

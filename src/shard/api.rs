@@ -18,7 +18,7 @@ use crate::limits::BODY_BYTES;
 use crate::login::LoginRequest;
 use crate::mailbox::support::SupportNews;
 use crate::mailbox::{Asker, ToRouter};
-use crate::metrics::Rejection;
+use crate::metrics::{LimitKind, Rejection};
 use crate::proto::http::{self, Chunked, Request};
 use crate::proto::upgrade;
 use crate::record::support::Census;
@@ -27,7 +27,7 @@ use crate::shard::conn::{NO_ENGINE, Phase, Reply, Waiting};
 use crate::shard::http::{Exchange, Next};
 use crate::shard::{Net, Shard};
 use crate::time::Now;
-use crate::users::User;
+use crate::users::{Meter, User};
 
 /// What a request waits for.
 #[derive(Clone)]
@@ -87,7 +87,7 @@ impl<N: Net> Shard<N> {
         let endpoint = self.endpoint(request)?;
         let is_surplus = self.conns.get(key).is_none_or(|conn| conn.is_surplus);
         let reply = Reply {
-            is_head: false,
+            is_head: request.method == "HEAD",
             keep: request.keep_alive() && self.drain.is_none() && !is_surplus,
             cors: self.cors(request),
         };
@@ -100,8 +100,11 @@ impl<N: Net> Shard<N> {
             return Some(self.api_error(&error, exchange));
         }
         Some(match endpoint {
-            _ if request.method == "OPTIONS" => self.preflight(request, exchange),
-            Err(error) => self.api_error(&error, Exchange { length: usize::MAX, ..exchange }),
+            // A preflight has no body as a rule; one that it has is not the next request.
+            _ if request.method == "OPTIONS" => {
+                self.preflight(request, exchange.of_length(body_length(request)))
+            }
+            Err(error) => self.api_error(&error, exchange.of_length(body_length(request))),
             Ok(_) if is_surplus || self.drain.is_some() => {
                 let error = RestError::new(
                     503,
@@ -109,7 +112,7 @@ impl<N: Net> Shard<N> {
                     "the server has no room: try again later",
                 )
                 .retry_after(Duration::from_secs(5));
-                self.api_error(&error, Exchange { length: usize::MAX, ..exchange })
+                self.api_error(&error, exchange.of_length(usize::MAX))
             }
             Ok(endpoint) => self.read_body(endpoint, request, exchange),
         })
@@ -129,7 +132,7 @@ impl<N: Net> Shard<N> {
                     let length = length as usize;
                     return match behind.get(..length) {
                         Some(body) => self.ask(endpoint, request, body, Exchange { length, ..exchange }),
-                        None => Next::Body { length, engine: NO_ENGINE },
+                        None => self.await_api_body(&endpoint, request, length, exchange),
                     };
                 }
                 too_large()
@@ -138,13 +141,36 @@ impl<N: Net> Shard<N> {
                 Chunked::Whole(body, length) => {
                     return self.ask(endpoint, request, &body, Exchange { length, ..exchange });
                 }
-                Chunked::Partial => return Next::Body { length: behind.len() + 1, engine: NO_ENGINE },
+                Chunked::Partial => {
+                    return self.await_api_body(&endpoint, request, behind.len() + 1, exchange);
+                }
                 Chunked::TooLarge => too_large(),
                 Chunked::Malformed => wrong(400, "the chunks of the body are malformed"),
             },
             Err(error) => wrong(error.status(), error.message()),
         };
-        self.api_error(&error, Exchange { length: usize::MAX, ..exchange })
+        self.api_error(&error, exchange.of_length(usize::MAX))
+    }
+
+    /// Waits for the body of who may send one.
+    fn await_api_body(
+        &mut self,
+        endpoint: &Endpoint,
+        request: &Request<'_>,
+        length: usize,
+        exchange: Exchange<'_>,
+    ) -> Next {
+        if let Endpoint::Conversations(_) | Endpoint::Support(_) = endpoint
+            && let Err(error) = self.bearer(request, exchange.now)
+        {
+            return self.api_error(&error, exchange.of_length(usize::MAX));
+        }
+        // Asked once: what follows a first part of the body comes without asking.
+        let asks = request.wants_continue() && exchange.behind.is_empty();
+        if asks && !self.write_now(exchange.key, |out| http::write_response(out, 100, &[], b"")) {
+            return Next::End;
+        }
+        Next::Body { length, engine: NO_ENGINE }
     }
 
     fn ask(
@@ -178,6 +204,15 @@ impl<N: Net> Shard<N> {
         self.requests
     }
 
+    /// Counts a request: as many as control events over a socket.
+    fn count_request(&self, user: &User, now: Now) -> Result<(), RestError> {
+        user.allow(Meter::Requests, self.settings.app.control, now.mono).map_err(|wait| {
+            self.metrics.rate_limited[LimitKind::Control as usize].add(1);
+            let message = "too many requests: wait before the next one";
+            RestError::new(429, ErrorCode::RateLimited, message).retry_after(wait)
+        })
+    }
+
     fn wish_of_api(
         &mut self,
         mut endpoint: conversations::Endpoint,
@@ -188,6 +223,7 @@ impl<N: Net> Shard<N> {
         let now = exchange.now;
         let identity = self.bearer(request, now)?;
         let user = self.common.users.user(&identity.user);
+        self.count_request(&user, now)?;
         let call = Call {
             identity: &identity,
             user: &user,
@@ -197,7 +233,11 @@ impl<N: Net> Shard<N> {
             settings: &self.settings.app,
             now,
         };
-        let what = endpoint.request(&call, &mut self.parser)?;
+        let what = endpoint.request(&call, &mut self.parser).inspect_err(|error| {
+            if error.status == 429 {
+                self.metrics.rate_limited[LimitKind::Conversations as usize].add(1);
+            }
+        })?;
         let serial = self.next_request();
         let asker = Asker::Http { shard: self.id, conn: exchange.key, serial };
         self.wish(asker, what, now);
@@ -214,6 +254,7 @@ impl<N: Net> Shard<N> {
         let now = exchange.now;
         let identity = self.bearer(request, now)?;
         let user = self.common.users.user(&identity.user);
+        self.count_request(&user, now)?;
         let call = Call {
             identity: &identity,
             user: &user,
@@ -223,7 +264,11 @@ impl<N: Net> Shard<N> {
             settings: &self.settings.app,
             now,
         };
-        let asked = endpoint.request(&call, &mut self.parser)?;
+        let asked = endpoint.request(&call, &mut self.parser).inspect_err(|error| {
+            if error.status == 429 {
+                self.metrics.rate_limited[endpoint.limit() as usize].add(1);
+            }
+        })?;
         let (shard, conn, serial) = (self.id, exchange.key, self.next_request());
         match asked {
             support::Asked::Store(what) => self.wish(Asker::Http { shard, conn, serial }, what, now),
@@ -334,6 +379,14 @@ impl<N: Net> Shard<N> {
     fn api_error(&mut self, error: &RestError, exchange: Exchange<'_>) -> Next {
         let response = error_response(&exchange.reply, error);
         self.settle(response, exchange)
+    }
+}
+
+/// How long a request's body is; more than can be there, where only its end would tell.
+fn body_length(request: &Request<'_>) -> usize {
+    match request.content_length() {
+        Ok(length) => length.map_or(0, |length| length as usize),
+        Err(_) => usize::MAX,
     }
 }
 

@@ -452,3 +452,39 @@ fn a_script_that_fails_changes_nothing() {
     let rows: u32 = connection.query_row("SELECT count(*) FROM a", [], |row| row.get(0)).expect("a number");
     assert_eq!(rows, 0);
 }
+
+/// SQLite prepares a statement again whose plan may depend on a value that has changed, which costs as much as the
+/// statement itself.
+#[test]
+fn no_statement_is_prepared_twice() {
+    let file = File::new();
+    let mut database = file.open();
+    let conversation = converse(&mut database, "anna", "bert");
+    let counts = Arc::new(Mutex::new(BTreeMap::<String, i32>::new()));
+    let seen = Arc::clone(&counts);
+    let note = move |event: TraceEvent<'_>| {
+        if let TraceEvent::Profile(statement, _) = event {
+            let count = statement.get_status(StatementStatus::RePrepare);
+            seen.lock().expect("one thread").insert(statement.sql().into_owned(), count);
+        }
+    };
+    let codes = TraceEventCodes::SQLITE_TRACE_PROFILE;
+    database.connection().trace_v2(codes, Some(note)).expect("no argument is wrong");
+    for number in 0..10 {
+        let Ok(Answer::Sent { message, .. }) =
+            database.write(NOW + number, &send("anna", conversation, &number.to_string()))
+        else {
+            panic!()
+        };
+        let message = message.id;
+        for write in [
+            Write::Delivered { to: "bert".into(), conversation, message },
+            Write::Read { by: person("bert"), conversation, message },
+        ] {
+            database.write(NOW + number, &write).expect("his");
+        }
+    }
+    let again: BTreeMap<_, _> =
+        counts.lock().expect("one thread").clone().into_iter().filter(|(_, n)| *n > 0).collect();
+    assert!(again.is_empty(), "{again:#?}");
+}

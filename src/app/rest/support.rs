@@ -13,6 +13,7 @@ use crate::app::support::{content, refused};
 use crate::app::wire::Object;
 use crate::app::{AppSettings, StoreRequest};
 use crate::close::ErrorCode;
+use crate::metrics::LimitKind;
 use crate::proto::json::{Parser, Raw};
 use crate::record::support::{Caller, Census, ChatType, SupportAnswer, SupportQuery, SupportWrite};
 use crate::record::{Answer, Query, Refusal, Write};
@@ -115,10 +116,7 @@ impl Endpoint {
                 offset: offset(call)?,
             }),
             Endpoint::Session(session) => query(SupportQuery::Session { by, session }),
-            Endpoint::Close(session) => {
-                control(call)?;
-                write(SupportWrite::Close { by, session })
-            }
+            Endpoint::Close(session) => write(SupportWrite::Close { by, session }),
             Endpoint::Messages(session) => {
                 let (limit, offset) = (limit(call)?, offset(call)?);
                 query(SupportQuery::Messages { by, session, limit, offset })
@@ -126,22 +124,27 @@ impl Endpoint {
             Endpoint::Send(session) => write(send(by, session, call, parser)?),
             Endpoint::MarkRead(session) => {
                 let message = up_to(body(call, parser)?)?;
-                control(call)?;
                 write(SupportWrite::MarkRead { by, session, message })
             }
             Endpoint::Participants(session) => query(SupportQuery::Participants { by, session }),
             Endpoint::Block => {
                 let blocked = user_id(body(call, parser)?)?;
-                control(call)?;
                 write(SupportWrite::Block { user: by.user, blocked })
             }
             Endpoint::Unblock => {
                 let blocked = user_id(body(call, parser)?)?;
-                control(call)?;
                 write(SupportWrite::Unblock { user: by.user, blocked })
             }
             Endpoint::Census => Asked::Census,
         })
+    }
+
+    /// Which limit the request meets besides that of all requests.
+    pub fn limit(self) -> LimitKind {
+        match self {
+            Endpoint::Send(_) => LimitKind::Messages,
+            _ => LimitKind::Conversations,
+        }
     }
 
     /// Nothing came of the request: what was counted for it is given back.
@@ -263,14 +266,6 @@ fn body<'a>(call: &Call<'a>, parser: &mut Parser) -> Result<Raw<'a>, RestError> 
         true => Ok(body),
         false => Err(wrong("the body is a JSON object".to_owned())),
     }
-}
-
-/// Counts a request that changes something.
-fn control(call: &Call<'_>) -> Result<(), RestError> {
-    call.user.allow(Meter::Control, call.settings.control, call.now.mono).map_err(|wait| {
-        let error = "too many requests: wait before the next one";
-        RestError::new(429, ErrorCode::RateLimited, error).retry_after(wait)
-    })
 }
 
 fn create(by: Caller, call: &Call<'_>, parser: &mut Parser) -> Result<SupportWrite, RestError> {

@@ -7,7 +7,6 @@ use uuid::Uuid;
 use crate::app::wire::Object;
 use crate::app::{AppOpening, Input, Opening, Session};
 use crate::audience::{App, Wire};
-use crate::auth::{AuthError, Identity};
 use crate::close::{CloseReason, ErrorCode};
 use crate::limits::NAME_BYTES;
 use crate::mailbox::{Pid, ToRouter};
@@ -15,8 +14,8 @@ use crate::proto::json::Raw;
 use crate::proto::socketio::{self, Assembly, Kind, Packet};
 use crate::room::name::RoomName;
 use crate::room::publication::ClientId;
-use crate::shard::admit::{NewClient, Refusal};
-use crate::shard::engine::random_bytes;
+use crate::shard::admit::{NewClient, Refusal, Shown};
+use crate::shard::engine::{Engine, random_bytes};
 use crate::shard::line::{LineKey, Way};
 use crate::shard::recovery::Recovery;
 use crate::shard::rooms::EVERYONE;
@@ -176,7 +175,7 @@ impl<N: Net> Shard<N> {
 
     /// Who connects, counted; or why not.
     fn admit_namespace(
-        &self,
+        &mut self,
         engine: u32,
         connecting: &Connecting<'_>,
         now: Now,
@@ -191,8 +190,16 @@ impl<N: Net> Shard<N> {
             let app = AppOpening::Echo { wire, auth: auth.unwrap_or_default() };
             return Ok(NewClient { user: User::anonymous(), identity: None, app });
         }
-        let identity = self.identify_namespace(engine, connecting, now)?;
+        let (identity, once) = self.identify_namespace(engine, connecting, now)?;
         let user = self.count_user(App::Market, identity.as_ref(), now)?;
+        // One token for one connection, whatever the number of its namespaces.
+        let has_used = |session: &Engine| session.handshake.once.as_deref() == once.as_ref();
+        if !self.engines.get(engine).is_some_and(has_used) {
+            self.use_token(once, &user, App::Market, now)?;
+            if let Some(session) = self.engines.get_mut(engine) {
+                session.handshake.once = once.map(Box::new);
+            }
+        }
         Ok(NewClient { user, identity, app: AppOpening::Market(wire) })
     }
 
@@ -201,7 +208,7 @@ impl<N: Net> Shard<N> {
         engine: u32,
         connecting: &Connecting<'_>,
         now: Now,
-    ) -> Result<Option<Identity>, Refusal> {
+    ) -> Result<Shown, Refusal> {
         let shown = connecting.auth.and_then(|auth| auth.get("token")).filter(|token| !token.is_null());
         let token = match shown {
             // What is no text is no token.
@@ -213,13 +220,9 @@ impl<N: Net> Shard<N> {
                 .map(Into::into),
         };
         if token.is_none() && self.settings.anonymous {
-            return Ok(None);
+            return Ok((None, None));
         }
-        token
-            .ok_or(AuthError::Missing)
-            .and_then(|token| self.verify(&token, now))
-            .map(Some)
-            .map_err(|error| Refusal::unauthorized(&error))
+        self.verify(token.as_deref(), now)
     }
 
     /// CONNECT_ERROR.

@@ -302,7 +302,7 @@ fn agents_become_participants_of_what_they_join() {
 #[test]
 fn a_message_is_sent_then_delivered_then_read() {
     each_shard_count(|shards| {
-        let broker = Broker::start(&[shards]);
+        let broker = Broker::start(&[shards, "limits.control = \"off\""]);
         let id = session(&broker, "ada", Some("gus"));
         let path = format!("/sessions/{id}/messages");
         let status = || {
@@ -361,7 +361,7 @@ fn speak_while_it_closes(address: std::net::SocketAddr, id: &str, token: &str, c
 #[test]
 fn a_session_that_closes_while_clients_come_forgets_none_of_them() {
     each_shard_count(|shards| {
-        let broker = Broker::start(&[shards, "limits.messages = \"off\""]);
+        let broker = Broker::start(&[shards, "limits.messages = \"off\"", "limits.control = \"off\""]);
         for round in 0..6 {
             let id = session(&broker, "ada", Some("gus"));
             let tokens = [token("ada"), agent_token("gus")];
