@@ -90,11 +90,15 @@ pub enum Wire {
     SocketIoOffset,
     /// `42/custom,["event",DATA]`, the second namespace of the conformance echo application.
     SocketIoCustom,
+    /// `42/chat,["event",DATA]` (`mobile`).
+    SocketIoChat,
+    /// `42/wallet,["event",DATA]` (`mobile`).
+    SocketIoWallet,
 }
 
 impl Wire {
     /// How many wires there are: the length of every per-wire array.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 8;
 
     /// All wires, in index order.
     pub const ALL: [Wire; Wire::COUNT] = [
@@ -104,6 +108,8 @@ impl Wire {
         Wire::SocketIo,
         Wire::SocketIoOffset,
         Wire::SocketIoCustom,
+        Wire::SocketIoChat,
+        Wire::SocketIoWallet,
     ];
 
     /// The wire's place in a per-wire array.
@@ -120,6 +126,8 @@ impl Wire {
             Wire::SocketIo => "socketio",
             Wire::SocketIoOffset => "socketio_offset",
             Wire::SocketIoCustom => "socketio_custom",
+            Wire::SocketIoChat => "socketio_chat",
+            Wire::SocketIoWallet => "socketio_wallet",
         }
     }
 
@@ -129,6 +137,7 @@ impl Wire {
             Wire::Native | Wire::SocketIo | Wire::SocketIoOffset | Wire::SocketIoCustom => App::Market,
             Wire::Typed => App::Account,
             Wire::Conversation => App::Conversation,
+            Wire::SocketIoChat | Wire::SocketIoWallet => App::Mobile,
         }
     }
 
@@ -138,6 +147,8 @@ impl Wire {
             Wire::Native | Wire::Typed | Wire::Conversation => None,
             Wire::SocketIo | Wire::SocketIoOffset => Some("/"),
             Wire::SocketIoCustom => Some("/custom"),
+            Wire::SocketIoChat => Some("/chat"),
+            Wire::SocketIoWallet => Some("/wallet"),
         }
     }
 

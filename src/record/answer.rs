@@ -5,6 +5,7 @@ use std::fmt;
 use smol_str::SmolStr;
 use uuid::Uuid;
 
+use super::mobile::{MobileAnswer, MobileEffect};
 use super::{Account, Conversation, Message, Person, Refreshed, TokenFault};
 
 /// The answer to a request that was carried out. What it tells is durable.
@@ -81,6 +82,8 @@ pub enum Answer {
     Accounts(Vec<Account>),
     /// The refresh token is good.
     Refreshed(Box<Refreshed>),
+    /// To a request of the app `mobile`.
+    Mobile(MobileAnswer),
 }
 
 /// A page of a history.
@@ -196,4 +199,6 @@ pub enum Effect {
         /// When.
         delivered_at: u64,
     },
+    /// Of the app `mobile`.
+    Mobile(MobileEffect),
 }

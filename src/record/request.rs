@@ -8,6 +8,7 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 use uuid::Uuid;
 
+use super::mobile::{MobileQuery, MobileWrite};
 use super::{Cursor, MessageType, NewAccount, NewRefreshToken, Person, TokenHash};
 use crate::settings::Secret;
 
@@ -111,6 +112,8 @@ pub enum Write {
         /// Which.
         family: Uuid,
     },
+    /// A change of the app `mobile`. [`Answer::Mobile`](super::Answer::Mobile).
+    Mobile(MobileWrite),
 }
 
 /// A question.
@@ -176,6 +179,8 @@ pub enum Query {
         /// Most of them.
         limit: usize,
     },
+    /// A question of the app `mobile`. [`Answer::Mobile`](super::Answer::Mobile).
+    Mobile(MobileQuery),
 }
 
 impl Query {

@@ -9,6 +9,7 @@ mod counted;
 mod ids;
 mod ingest;
 mod keep;
+mod kept;
 mod living;
 mod presence;
 #[cfg(test)]
@@ -89,8 +90,8 @@ pub struct RouterSettings {
     pub tls: Option<TlsConfig>,
     /// For how long lost sessions, and the events they miss, are kept; `None`: not at all.
     pub recovery: Option<Duration>,
-    /// Whether there is a store.
-    pub has_store: bool,
+    /// The apps of which a store keeps something.
+    pub keeps: [bool; App::COUNT],
 }
 
 impl RouterSettings {
@@ -106,7 +107,7 @@ impl RouterSettings {
             json_depth: limits.json_depth,
             tls: None,
             recovery: None,
-            has_store: false,
+            keeps: [false; App::COUNT],
         }
     }
 }
@@ -355,7 +356,9 @@ impl Router {
                 let (client, events) = (query.client, self.missed(&query));
                 post.post(client.shard, ToShard::Missed { client, events, sequence: self.sequence });
             }
-            ToRouter::Publish { publication, .. } if publication.app == Some(App::Conversation) => {
+            ToRouter::Publish { publication, .. }
+                if matches!(publication.app, Some(App::Conversation | App::Mobile)) =>
+            {
                 self.publish_chat(*publication, None, post);
             }
             ToRouter::Publish { publication, counted } => {

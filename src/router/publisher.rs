@@ -12,6 +12,9 @@ use crate::transport::{Flush, Read, ReadScratch, Transport, WriteScratch};
 /// Most bytes read ahead of what has been published: a read's worth.
 const AHEAD: usize = 64 * 1024;
 
+/// Bytes of a publisher's lines that wait for the store; beyond them it is not read.
+const WAITING_BYTES: usize = 256 * 1024;
+
 /// One publisher.
 pub struct Publisher {
     /// Where its lines come from.
@@ -41,6 +44,8 @@ pub struct Publisher {
     pub lines: u64,
     /// Lines answered with an error.
     pub errors: u64,
+    /// Bytes of its lines that wait for the store.
+    pub waiting: usize,
 }
 
 /// Where a publisher's lines come from.
@@ -80,6 +85,7 @@ impl Publisher {
             is_broken: false,
             lines: 0,
             errors: 0,
+            waiting: 0,
         }
     }
 
@@ -168,6 +174,7 @@ impl Publisher {
         match self.source {
             // Nobody is there to read the answers, so they hold nothing back.
             _ if self.is_broken => false,
+            _ if self.waiting >= WAITING_BYTES => true,
             Source::Socket(_) => self.replies.is_full() || self.replies.bytes() >= UNREAD_BYTES,
             Source::Body(_) => self.replies.is_full(),
         }

@@ -130,7 +130,7 @@ impl<N: Net> Shard<N> {
         self.limit_address(self.address_of(peer, request), now)?;
         let labels = labels(app, request)?;
         let identity = self.identify(app, request, now)?;
-        let user = self.count_user(app, identity.as_ref(), now)?;
+        let user = self.count_user(app, identity.as_ref(), true, now)?;
         let app = match app {
             App::Account => AppOpening::Account(labels),
             App::Conversation => AppOpening::Conversation,
@@ -180,17 +180,20 @@ impl<N: Net> Shard<N> {
         Ok(identity)
     }
 
-    /// Takes a place of the user's.
+    /// Takes a place of the user's; `is_new`: it is not for a connection that has been counted for another app.
     pub(super) fn count_user(
         &self,
         app: App,
         identity: Option<&Identity>,
+        is_new: bool,
         now: Now,
     ) -> Result<Arc<User>, Refusal> {
         let Some(identity) = identity else { return Ok(User::anonymous()) };
         let limits = &self.settings.limits;
-        let limits =
-            UserLimits { connections: limits.connections_per_user, connects: limits.connects_per_user };
+        let limits = UserLimits {
+            connections: limits.connections_per_user,
+            connects: limits.connects_per_user.filter(|_| is_new),
+        };
         self.common.users.connect(&identity.user, app, limits, now.mono).map_err(|refusal| {
             let (kind, code, message, rejection, wait) = match refusal {
                 users::Refusal::TooMany => (

@@ -1,4 +1,4 @@
-//! Requests over HTTP beside the sockets: signing in, and the conversations of a user.
+//! Requests over HTTP beside the sockets: signing in, the conversations, messages and wallet of a user.
 //!
 //! What a path asks for, and what is answered, `app::rest` knows. Here a request is read whole, its origin and its token are
 //! checked, and the connection waits for the store or for who signs users in; several requests may follow each other.
@@ -7,16 +7,16 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::app::rest::conversations::{self, Call};
+use crate::app::rest::conversations::Call;
 use crate::app::rest::login::{self, LoginAnswer};
-use crate::app::rest::{RestAnswer, RestError};
+use crate::app::rest::{RestAnswer, RestError, Stored};
 use crate::audience::App;
 use crate::auth::{AuthError, Identity};
 use crate::close::ErrorCode;
 use crate::limits::BODY_BYTES;
 use crate::login::LoginRequest;
 use crate::mailbox::Asker;
-use crate::metrics::{LimitKind, Rejection};
+use crate::metrics::Rejection;
 use crate::proto::http::{self, Chunked, Request};
 use crate::proto::upgrade;
 use crate::record::{Answer, Refusal};
@@ -29,10 +29,10 @@ use crate::users::User;
 /// What a request waits for.
 #[derive(Clone)]
 pub enum Awaited {
-    /// The store's word on conversations.
-    Conversations {
+    /// The store's word.
+    Stored {
         /// What was asked.
-        endpoint: conversations::Endpoint,
+        endpoint: Stored,
         /// Who asked.
         user: Arc<User>,
     },
@@ -42,7 +42,7 @@ pub enum Awaited {
 
 /// An endpoint.
 enum Endpoint {
-    Conversations(conversations::Endpoint),
+    Stored(Stored),
     Login(login::Endpoint),
 }
 
@@ -55,9 +55,8 @@ impl<N: Net> Shard<N> {
         {
             return Some(found.map(Endpoint::Login));
         }
-        let is_served = self.settings.apps[App::Conversation.index()] && self.common.store.is_some();
-        let found = is_served.then(|| conversations::endpoint(method, path))??;
-        Some(found.map(Endpoint::Conversations))
+        let is_served = |app: App| self.settings.apps[app.index()] && self.common.store.is_some();
+        Some(Stored::find(method, path, &is_served)?.map(Endpoint::Stored))
     }
 
     /// Answers a request to one of these paths; `None`: it is none. `behind` is what has come behind its head.
@@ -139,7 +138,7 @@ impl<N: Net> Shard<N> {
         exchange: Exchange<'_>,
     ) -> Next {
         let asked = match endpoint {
-            Endpoint::Conversations(endpoint) => self.wish_of_api(endpoint, request, body, &exchange),
+            Endpoint::Stored(endpoint) => self.wish_of_api(endpoint, request, body, &exchange),
             Endpoint::Login(endpoint) => self.ask_login(endpoint, request, body, &exchange),
         };
         let awaited = match asked {
@@ -163,7 +162,7 @@ impl<N: Net> Shard<N> {
 
     fn wish_of_api(
         &mut self,
-        mut endpoint: conversations::Endpoint,
+        mut endpoint: Stored,
         request: &Request<'_>,
         body: &[u8],
         exchange: &Exchange<'_>,
@@ -180,15 +179,16 @@ impl<N: Net> Shard<N> {
             settings: &self.settings.app,
             now,
         };
+        let limit = endpoint.limit();
         let what = endpoint.request(&call, &mut self.parser).inspect_err(|error| {
             if error.status == 429 {
-                self.metrics.rate_limited[LimitKind::Conversations as usize].add(1);
+                self.metrics.rate_limited[limit as usize].add(1);
             }
         })?;
         let serial = self.next_request();
         let asker = Asker::Http { shard: self.id, conn: exchange.key, serial };
         self.wish(asker, what, now);
-        Ok(Awaited::Conversations { endpoint, user })
+        Ok(Awaited::Stored { endpoint, user })
     }
 
     fn ask_login(
@@ -222,7 +222,7 @@ impl<N: Net> Shard<N> {
     /// The store's answer to a request.
     pub(super) fn api_stored(&mut self, key: u32, serial: u32, answer: &Result<Answer, Refusal>, now: Now) {
         let Some(awaited) = self.awaited(key, serial) else { return };
-        if let Awaited::Conversations { endpoint, user } = awaited {
+        if let Awaited::Stored { endpoint, user } = awaited {
             let answer = endpoint.response(answer, &user, &self.settings.app);
             self.api_answer(key, answer, now);
         }
@@ -230,7 +230,7 @@ impl<N: Net> Shard<N> {
 
     /// The store did not take a request.
     pub(super) fn api_busy(&mut self, key: u32, serial: u32, now: Now) {
-        if let Some(Awaited::Conversations { endpoint, user }) = self.awaited(key, serial) {
+        if let Some(Awaited::Stored { endpoint, user }) = self.awaited(key, serial) {
             endpoint.not_asked(&user, &self.settings.app);
             self.api_overdue(key, now);
         }
