@@ -20,6 +20,7 @@ mod hostile;
 mod ingest;
 mod limits;
 mod market;
+mod mobile;
 mod operations;
 mod overload;
 mod polling;
