@@ -30,12 +30,14 @@ pub enum Meter {
     Typing,
     /// New conversations.
     Conversations,
+    /// Requests over HTTP.
+    Requests,
 }
 
 impl Meter {
     /// Those that every user has; the others are made when they are first used.
     const COMMON: usize = Meter::Typing as usize;
-    const CHAT: usize = 2;
+    const CHAT: usize = 3;
 }
 
 /// The stored GCRA times of those who chat, monotonic ns.

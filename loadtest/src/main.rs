@@ -11,8 +11,10 @@
 //! | `connect` | opens many idle connections: handshake cost and memory |
 //! | `ingest` | publishes lines that nobody gets: what reading them costs |
 //! | `compare` | alternates the floor, a server and a peer: the ratios, and whether targets are met |
+//! | `chat` | durable messages of many senders: how many a second, how soon |
 //! | `replay` | publishes a recorded exchange feed, and can check its delivery |
 
+mod chat;
 mod client;
 mod clock;
 mod compare;
@@ -52,6 +54,8 @@ enum Command {
     Ingest(ingest::Arguments),
     /// Measure servers alternately: ratios, and whether targets are met
     Compare(Box<compare::Arguments>),
+    /// Measure one-to-one chat: durable messages per second, latency
+    Chat(Box<chat::Arguments>),
     /// Publish a recorded exchange feed
     Replay(replay::Arguments),
 }
@@ -63,6 +67,7 @@ fn main() -> ExitCode {
         Command::Connect(arguments) => connect::run(&arguments),
         Command::Ingest(arguments) => ingest::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
+        Command::Chat(arguments) => chat::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
     };
     match outcome {

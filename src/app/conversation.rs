@@ -36,9 +36,6 @@ use typing::Typing;
 
 /// How long to wait when the store's queue was full.
 const STORE_WAIT: Duration = Duration::from_secs(1);
-/// What the last messages of all conversations may have together in what a client is told when it connects, bytes: half of
-/// what a client may hold up by default. The conversations beyond it are told without their last messages.
-const LAST_MESSAGES_BYTES: usize = 512 * 1024;
 
 /// What a session of this app knows besides its user.
 #[derive(Debug, Default)]

@@ -52,6 +52,9 @@ pub struct AppSettings {
     pub conversations: Option<Rate>,
     /// What is masked in chat messages.
     pub filter: FilterSettings,
+    /// What the last messages of all conversations may have together in what a client is told when it connects, bytes. The
+    /// conversations beyond it are told without their last messages.
+    pub unread_bytes: usize,
     /// How long a client may go on after its token's time is over.
     pub grace: Duration,
 }
@@ -66,6 +69,7 @@ impl Default for AppSettings {
             typing: limits.typing,
             conversations: limits.conversations,
             filter: FilterSettings::default(),
+            unread_bytes: limits.outbox / 2,
             grace: Duration::from_secs(30),
         }
     }

@@ -84,6 +84,7 @@ pub(super) fn shard_settings(
             typing: config.limits.typing,
             conversations: config.limits.conversations,
             filter: config.filter.clone(),
+            unread_bytes: config.limits.outbox / 2,
             grace: config.auth.grace,
         },
         verifier,

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 use parking_lot::Mutex;
 
 use crate::app::rest::login::{LoginAnswer, LoginCall, LoginError};
@@ -32,7 +32,8 @@ use worker::Worker;
 /// Threads. Two keep a machine of two cores from doing nothing but hashing, as shards compete with them.
 pub const WORKERS: usize = 2;
 
-/// Requests that wait: about a second of passwords. Beyond it requests are refused.
+/// Passwords that wait to be checked: about a second of work. As many requests of other kinds may wait in a queue of their
+/// own. Beyond it requests are refused.
 pub const QUEUE: usize = 64;
 
 /// Answers of the store that a worker has not taken: the one it waits for, and those it has given up on.
@@ -101,6 +102,26 @@ enum Job {
     Stop,
 }
 
+/// Where a worker finds its requests. Passwords, which are slow, and all else wait apart, so that neither keeps the other
+/// out: the first worker takes what is quick first, the others take passwords alone.
+struct Jobs {
+    passwords: Receiver<Job>,
+    others: Option<Receiver<Job>>,
+}
+
+impl Jobs {
+    /// The next, when there is one; `None`: nobody can ask any more.
+    fn next(&self) -> Option<Job> {
+        let Some(others) = &self.others else { return self.passwords.recv().ok() };
+        others.try_recv().ok().or_else(|| {
+            select! {
+                recv(others) -> job => job.ok(),
+                recv(self.passwords) -> job => job.ok(),
+            }
+        })
+    }
+}
+
 /// An answer of the store, with the ticket it was asked under.
 type Mail = (u64, Result<Answer, Refusal>);
 
@@ -112,7 +133,8 @@ pub struct Login {
 
 /// What the workers and those who reach them share.
 struct Shared {
-    jobs: Sender<Job>,
+    passwords: Sender<Job>,
+    others: Sender<Job>,
     /// To each worker.
     mail: Box<[Sender<Mail>]>,
     issuer: Mutex<Arc<Issuer>>,
@@ -124,24 +146,27 @@ struct Shared {
 /// The workers before they are started: the store that they ask must first be told how to reach them.
 pub struct Workers {
     shared: Arc<Shared>,
-    jobs: Receiver<Job>,
+    passwords: Receiver<Job>,
+    others: Receiver<Job>,
     mail: Vec<Receiver<Mail>>,
 }
 
 impl Login {
     /// Makes the queues. Requests wait until [`Workers::start`].
     pub fn new(issuer: Issuer) -> (Login, Workers) {
-        let (sender, jobs) = bounded(QUEUE);
+        let (to_passwords, passwords) = bounded(QUEUE);
+        let (to_others, others) = bounded(QUEUE);
         let (senders, mail): (Vec<_>, Vec<_>) = (0..WORKERS).map(|_| bounded(MAIL)).unzip();
         let shared = Arc::new(Shared {
-            jobs: sender,
+            passwords: to_passwords,
+            others: to_others,
             mail: senders.into(),
             issuer: Mutex::new(Arc::new(issuer)),
             failures: Mutex::default(),
             is_stopped: AtomicBool::new(false),
             passwords_checked: AtomicU64::new(0),
         });
-        (Login { shared: Arc::clone(&shared) }, Workers { shared, jobs, mail })
+        (Login { shared: Arc::clone(&shared) }, Workers { shared, passwords, others, mail })
     }
 
     /// Asks for something; the answer comes to [`Answers`].
@@ -156,7 +181,11 @@ impl Login {
         if self.shared.is_stopped.load(Ordering::Acquire) {
             return Err(LoginError::Busy);
         }
-        self.shared.jobs.try_send(Job::Request(Box::new(request))).map_err(|_| LoginError::Busy)
+        let jobs = match request.call {
+            LoginCall::Password { .. } => &self.shared.passwords,
+            _ => &self.shared.others,
+        };
+        jobs.try_send(Job::Request(Box::new(request))).map_err(|_| LoginError::Busy)
     }
 
     /// The store's answer to a request of [`Asker::Login`](crate::mailbox::Asker::Login), to be called from its
@@ -189,7 +218,8 @@ impl Workers {
         for (index, mail) in (0u8..).zip(self.mail) {
             let shared = Arc::clone(&threads.shared);
             let worker = Worker::new(index, shared, mail, store.clone());
-            let (jobs, answers) = (self.jobs.clone(), answers.clone());
+            let others = (index == 0).then(|| self.others.clone());
+            let (jobs, answers) = (Jobs { passwords: self.passwords.clone(), others }, answers.clone());
             let body = move || worker.run(&jobs, answers);
             threads.threads.push(thread::Builder::new().name(format!("login-{index}")).spawn(body)?);
         }
@@ -212,9 +242,10 @@ impl LoginThreads {
 impl Drop for LoginThreads {
     fn drop(&mut self) {
         self.shared.is_stopped.store(true, Ordering::Release);
+        // Waits for its place behind what was taken before, which is refused quickly from now on.
+        let _ = self.shared.others.send(Job::Stop);
         for _ in &self.threads {
-            // Waits for its place behind what was taken before, which is refused quickly from now on.
-            let _ = self.shared.jobs.send(Job::Stop);
+            let _ = self.shared.passwords.send(Job::Stop);
         }
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {

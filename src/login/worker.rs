@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use smol_str::SmolStr;
 use uuid::Uuid;
 
-use super::{Answers, Issuer, Job, LoginRequest, Mail, Shared};
+use super::{Answers, Issuer, Job, Jobs, LoginRequest, Mail, Shared};
 use crate::app::rest::login::{CONNECT_SECONDS, Issued, LoginAnswer, LoginCall, LoginError};
 use crate::auth::{Claims, new_refresh_token, password, refresh_token_hash};
 use crate::mailbox::{Asker, Request};
@@ -39,8 +39,8 @@ impl Worker {
     }
 
     /// Works until it is told to stop.
-    pub(super) fn run(mut self, jobs: &Receiver<Job>, mut answers: impl Answers) {
-        while let Ok(Job::Request(request)) = jobs.recv() {
+    pub(super) fn run(mut self, jobs: &Jobs, mut answers: impl Answers) {
+        while let Some(Job::Request(request)) = jobs.next() {
             let (shard, ticket) = (request.shard, request.ticket);
             let answer = match self.shared.is_stopped.load(Ordering::Acquire) {
                 true => Err(LoginError::Busy),

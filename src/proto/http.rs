@@ -198,7 +198,11 @@ impl<'a> Request<'a> {
         let mut codings = self.list("transfer-encoding");
         let is_chunked = codings.next().is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"));
         // Both lengths at once are how requests are smuggled.
-        is_chunked && codings.next().is_none() && self.headers_raw("content-length").next().is_none()
+        let is_text = self.headers_raw("transfer-encoding").all(|field| str::from_utf8(field).is_ok());
+        is_chunked
+            && is_text
+            && codings.next().is_none()
+            && self.headers_raw("content-length").next().is_none()
     }
 
     /// Whether another request may follow on the same connection. HTTP/1.0 clients get one answer each.

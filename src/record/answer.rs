@@ -187,6 +187,8 @@ pub enum Effect {
         at: u64,
         /// What each of those has unread now for whom that changed.
         unread: Vec<(SmolStr, u64)>,
+        /// The newest message that remains, where anything changed in what is unread.
+        last: Option<Box<Message>>,
     },
     /// To the sender.
     Delivered {

@@ -7,6 +7,8 @@ use crate::proto::ingest::{Target, reply};
 
 /// Answers that may wait at once; beyond them the publisher is not read.
 pub const OPEN_REPLIES: usize = 4_096;
+/// Of them those that wait for the store, whose queue they fill.
+pub const STORED_REPLIES: usize = 64;
 /// Written answers that the publisher has not taken yet; beyond them it is not read.
 pub const UNREAD_BYTES: usize = 256 * 1024;
 /// Bits of a ticket that count; those above name the publisher.
@@ -55,6 +57,8 @@ pub struct Replies {
     open: VecDeque<Reply>,
     /// Bytes of written answers in `open`.
     held: usize,
+    /// Answers that wait for the store.
+    stored: usize,
     /// Ready to be sent.
     pub out: Vec<u8>,
 }
@@ -73,7 +77,7 @@ pub const fn ticket(publisher: usize, serial: u64) -> u64 {
 impl Replies {
     /// Whether as many answers wait as may.
     pub fn is_full(&self) -> bool {
-        self.open.len() >= OPEN_REPLIES
+        self.open.len() >= OPEN_REPLIES || self.stored >= STORED_REPLIES
     }
 
     /// Bytes of written answers, those included that stand behind one that waits.
@@ -106,6 +110,7 @@ impl Replies {
 
     /// Puts an answer in line that waits for the counts of so many shards.
     pub fn wait(&mut self, ticket: u64, shards: u32, what: Counted) {
+        self.stored += usize::from(matches!(what, Counted::Stored));
         match shards {
             0 => self.write(|out| write_counted(out, &what, 0)),
             _ => self.open.push_back(Reply::Waiting { ticket, shards, count: 0, what }),
@@ -153,6 +158,7 @@ impl Replies {
         let mut text = Vec::new();
         fill(&mut text);
         self.held += text.len();
+        self.stored -= 1;
         *reply = Reply::Written(text);
         self.move_out();
         true

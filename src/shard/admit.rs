@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::app::{AppOpening, Input, Labels, Opening, Session};
 use crate::audience::{App, Wire};
-use crate::auth::{AuthError, Identity};
+use crate::auth::{AuthError, Identity, Once};
 use crate::close::ErrorCode;
 use crate::mailbox::ToRouter;
 use crate::metrics::{LimitKind, Rejection};
@@ -78,6 +78,9 @@ impl Refusal {
     }
 }
 
+/// What a client's token shows: who it is, and whether the token is to be used up. Nobody: an anonymous client.
+pub(super) type Shown = (Option<Identity>, Option<Once>);
+
 /// A request that is let in. The user's place is taken.
 pub struct Admitted<'a> {
     /// For the answer.
@@ -129,8 +132,9 @@ impl<N: Net> Shard<N> {
         }
         self.limit_address(self.address_of(peer, request), now)?;
         let labels = labels(app, request)?;
-        let identity = self.identify(app, request, now)?;
+        let (identity, once) = self.identify(app, request, now)?;
         let user = self.count_user(app, identity.as_ref(), true, now)?;
+        self.use_token(once, now).inspect_err(|_| user.leave(app))?;
         let app = match app {
             App::Account => AppOpening::Account(labels),
             App::Conversation => AppOpening::Conversation,
@@ -158,26 +162,28 @@ impl<N: Net> Shard<N> {
         })
     }
 
-    fn identify(&self, app: App, request: &Request<'_>, now: Now) -> Result<Option<Identity>, Refusal> {
+    fn identify(&self, app: App, request: &Request<'_>, now: Now) -> Result<Shown, Refusal> {
         let token = token(request);
         if token.is_none() && app == App::Market && self.settings.anonymous {
-            return Ok(None);
+            return Ok((None, None));
         }
+        self.verify(token.as_deref(), now)
+    }
+
+    /// Who may connect with a token.
+    pub(super) fn verify(&self, token: Option<&str>, now: Now) -> Result<Shown, Refusal> {
         token
             .ok_or(AuthError::Missing)
-            .and_then(|token| self.verify(&token, now))
-            .map(Some)
+            .and_then(|token| self.settings.verifier.verify_to_connect(token, now.unix_seconds()))
+            .map(|(identity, once)| (Some(identity), once))
             .map_err(|error| Refusal::unauthorized(&error))
     }
 
-    /// Who may connect with a token. A single-use one is used now.
-    pub(super) fn verify(&self, token: &str, now: Now) -> Result<Identity, AuthError> {
-        let now = now.unix_seconds();
-        let (identity, once) = self.settings.verifier.verify_to_connect(token, now)?;
-        if let Some(once) = once {
-            self.common.used.take(once, now)?;
-        }
-        Ok(identity)
+    /// Uses a single-use token, after all else has let the client in; if that cannot be, the place that was taken for the
+    /// client is to be given back.
+    pub(super) fn use_token(&self, once: Option<Once>, now: Now) -> Result<(), Refusal> {
+        let Some(once) = once else { return Ok(()) };
+        self.common.used.take(once, now.unix_seconds()).map_err(|error| Refusal::unauthorized(&error))
     }
 
     /// Takes a place of the user's; `is_new`: it is not for a connection that has been counted for another app.
@@ -312,6 +318,7 @@ fn route(request: &Request<'_>) -> Option<App> {
             Some("account") => Some(App::Account),
             Some("conversation") => Some(App::Conversation),
             Some(_) => None,
+            None if upgrade::bearer_token(request).is_some() => Some(App::Conversation),
             None if request.query_param("token").is_some() => Some(App::Account),
             None if token(request).is_some() => Some(App::Conversation),
             None => Some(App::Account),

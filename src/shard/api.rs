@@ -16,7 +16,7 @@ use crate::close::ErrorCode;
 use crate::limits::BODY_BYTES;
 use crate::login::LoginRequest;
 use crate::mailbox::Asker;
-use crate::metrics::Rejection;
+use crate::metrics::{LimitKind, Rejection};
 use crate::proto::http::{self, Chunked, Request};
 use crate::proto::upgrade;
 use crate::record::{Answer, Refusal};
@@ -24,7 +24,7 @@ use crate::shard::conn::{NO_ENGINE, Phase, Reply, Waiting};
 use crate::shard::http::{Exchange, Next};
 use crate::shard::{Net, Shard};
 use crate::time::Now;
-use crate::users::User;
+use crate::users::{Meter, User};
 
 /// What a request waits for.
 #[derive(Clone)]
@@ -70,7 +70,7 @@ impl<N: Net> Shard<N> {
         let endpoint = self.endpoint(request)?;
         let is_surplus = self.conns.get(key).is_none_or(|conn| conn.is_surplus);
         let reply = Reply {
-            is_head: false,
+            is_head: request.method == "HEAD",
             keep: request.keep_alive() && self.drain.is_none() && !is_surplus,
             cors: self.cors(request),
         };
@@ -83,8 +83,11 @@ impl<N: Net> Shard<N> {
             return Some(self.api_error(&error, exchange));
         }
         Some(match endpoint {
-            _ if request.method == "OPTIONS" => self.preflight(request, exchange),
-            Err(error) => self.api_error(&error, Exchange { length: body_length(request), ..exchange }),
+            // A preflight has no body as a rule; one that it has is not the next request.
+            _ if request.method == "OPTIONS" => {
+                self.preflight(request, exchange.of_length(body_length(request)))
+            }
+            Err(error) => self.api_error(&error, exchange.of_length(body_length(request))),
             Ok(_) if is_surplus || self.drain.is_some() => {
                 let error = RestError::new(
                     503,
@@ -92,7 +95,7 @@ impl<N: Net> Shard<N> {
                     "the server has no room: try again later",
                 )
                 .retry_after(Duration::from_secs(5));
-                self.api_error(&error, Exchange { length: usize::MAX, ..exchange })
+                self.api_error(&error, exchange.of_length(usize::MAX))
             }
             Ok(endpoint) => self.read_body(endpoint, request, exchange),
         })
@@ -112,7 +115,7 @@ impl<N: Net> Shard<N> {
                     let length = length as usize;
                     return match behind.get(..length) {
                         Some(body) => self.ask(endpoint, request, body, Exchange { length, ..exchange }),
-                        None => Next::Body { length, engine: NO_ENGINE },
+                        None => self.await_api_body(&endpoint, request, length, exchange),
                     };
                 }
                 too_large()
@@ -121,13 +124,36 @@ impl<N: Net> Shard<N> {
                 Chunked::Whole(body, length) => {
                     return self.ask(endpoint, request, &body, Exchange { length, ..exchange });
                 }
-                Chunked::Partial => return Next::Body { length: behind.len() + 1, engine: NO_ENGINE },
+                Chunked::Partial => {
+                    return self.await_api_body(&endpoint, request, behind.len() + 1, exchange);
+                }
                 Chunked::TooLarge => too_large(),
                 Chunked::Malformed => wrong(400, "the chunks of the body are malformed"),
             },
             Err(error) => wrong(error.status(), error.message()),
         };
-        self.api_error(&error, Exchange { length: usize::MAX, ..exchange })
+        self.api_error(&error, exchange.of_length(usize::MAX))
+    }
+
+    /// Waits for the body of who may send one.
+    fn await_api_body(
+        &mut self,
+        endpoint: &Endpoint,
+        request: &Request<'_>,
+        length: usize,
+        exchange: Exchange<'_>,
+    ) -> Next {
+        if let Endpoint::Stored(_) = endpoint
+            && let Err(error) = self.bearer(request, exchange.now)
+        {
+            return self.api_error(&error, exchange.of_length(usize::MAX));
+        }
+        // Asked once: what follows a first part of the body comes without asking.
+        let asks = request.wants_continue() && exchange.behind.is_empty();
+        if asks && !self.write_now(exchange.key, |out| http::write_response(out, 100, &[], b"")) {
+            return Next::End;
+        }
+        Next::Body { length, engine: NO_ENGINE }
     }
 
     fn ask(
@@ -170,6 +196,12 @@ impl<N: Net> Shard<N> {
         let now = exchange.now;
         let identity = self.bearer(request, now)?;
         let user = self.common.users.user(&identity.user);
+        // As many as control events over a socket.
+        user.allow(Meter::Requests, self.settings.app.control, now.mono).map_err(|wait| {
+            self.metrics.rate_limited[LimitKind::Control as usize].add(1);
+            let message = "too many requests: wait before the next one";
+            RestError::new(429, ErrorCode::RateLimited, message).retry_after(wait)
+        })?;
         let call = Call {
             identity: &identity,
             user: &user,
@@ -274,10 +306,7 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    /// Answers with an error. A body that is not here yet is not waited for: then nothing can follow.
     fn api_error(&mut self, error: &RestError, exchange: Exchange<'_>) -> Next {
-        let keep = exchange.reply.keep && exchange.behind.len() >= exchange.length;
-        let exchange = Exchange { reply: Reply { keep, ..exchange.reply }, ..exchange };
         let response = error_response(&exchange.reply, error);
         self.settle(response, exchange)
     }

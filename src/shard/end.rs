@@ -7,6 +7,7 @@ use crate::app::Input;
 use crate::close::CloseReason;
 use crate::mailbox::ToRouter;
 use crate::proto::ws;
+use crate::shard::admit::Refusal;
 use crate::shard::conn::{NO_ENGINE, Owner, Phase};
 use crate::shard::engine::Engine;
 use crate::shard::line::{LineKey, Place};
@@ -266,7 +267,10 @@ impl<N: Net> Shard<N> {
                 Some(Phase::Head(_)) if self.conns.get(key).is_some_and(|conn| !conn.was_answered) => {
                     self.linger(key, now);
                 }
-                Some(Phase::Body(_)) => self.lost(key, CloseReason::GoingAway),
+                Some(Phase::Body(_)) => {
+                    let refusal = Refusal::full("the server is going away: try again");
+                    self.give_up_body(key, &refusal, CloseReason::GoingAway, now);
+                }
                 _ => {}
             }
         }

@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::close::ErrorCode;
+use crate::close::{CloseReason, ErrorCode};
 use crate::metrics::Rejection;
 use crate::proto::http::{self, Request};
 use crate::proto::upgrade;
 use crate::shard::admit::Refusal;
-use crate::shard::conn::{Answer, Cors, Phase, Reply};
+use crate::shard::conn::{Answer, Cors, NO_ENGINE, Phase, Reply};
 use crate::shard::wheel;
 use crate::shard::{Net, Shard};
 use crate::time::Now;
@@ -48,6 +48,16 @@ pub(super) struct Exchange<'a> {
     pub behind: &'a [u8],
     /// The time of the turn.
     pub now: Now,
+}
+
+impl Exchange<'_> {
+    /// The same with a body of this length. If it has not come whole, the answer is the last one of its connection, and
+    /// says so.
+    pub(super) fn of_length(mut self, length: usize) -> Self {
+        self.reply.keep &= self.behind.len() >= length;
+        self.length = length;
+        self
+    }
 }
 
 impl<N: Net> Shard<N> {
@@ -142,6 +152,17 @@ impl<N: Net> Shard<N> {
         let refusal = Refusal::new(status, ErrorCode::InvalidMessage, message, rejection);
         self.log_refused(key, &refusal, "", now);
         self.respond(key, &refusal, &Reply::default(), now);
+    }
+
+    /// A body that is awaited is awaited no longer: its sender is told why, unless it is a session's.
+    pub(super) fn give_up_body(&mut self, key: u32, refusal: &Refusal, reason: CloseReason, now: Now) {
+        match self.conns.get(key).map(|conn| &conn.phase) {
+            Some(Phase::Body(body)) if body.engine == NO_ENGINE => {
+                self.metrics.handshakes_rejected[refusal.rejection as usize].add(1);
+                self.respond(key, refusal, &Reply::default(), now);
+            }
+            _ => self.lost(key, reason),
+        }
     }
 
     /// Writes an error body: `{"error":{"code","message"},"detail"}`.

@@ -2,6 +2,7 @@
 
 use crate::app::Input;
 use crate::close::CloseReason;
+use crate::limits::BODY_BYTES;
 use crate::metrics::{LimitKind, Rejection};
 use crate::proto::http::{self, HeadError};
 use crate::proto::ws::{self, Decoder, Message, Violation};
@@ -86,7 +87,12 @@ impl<N: Net> Shard<N> {
                 }
             }
             Ok(Read::Blocked) => {}
-            Ok(Read::Closed) => self.lost(key, CloseReason::ConnectionLost),
+            // A client that says no more may still wait for its answer.
+            Ok(Read::Closed) => match &mut conn.phase {
+                Phase::Waiting(waiting) => waiting.reply.keep = false,
+                Phase::Answering(answer) => answer.keep = false,
+                _ => self.lost(key, CloseReason::ConnectionLost),
+            },
             Err(error) => {
                 let reason = match error.kind() {
                     std::io::ErrorKind::InvalidData => CloseReason::TlsError,
@@ -127,7 +133,8 @@ impl<N: Net> Shard<N> {
 
     /// Keeps what comes behind a request that has not been answered yet.
     fn keep_pending(&mut self, key: u32, bytes: &[u8]) {
-        let most = self.settings.limits.request_head + self.settings.limits.message_size;
+        // One whole request, whatever it is for.
+        let most = self.settings.limits.request_head + self.settings.limits.message_size.max(BODY_BYTES);
         let Some(conn) = self.conns.get_mut(key) else { return };
         let pending = match &mut conn.phase {
             Phase::Polling(poll) => &mut poll.pending,

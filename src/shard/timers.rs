@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::app::Input;
-use crate::close::CloseReason;
+use crate::close::{CloseReason, ErrorCode};
 use crate::metrics::Rejection;
 use crate::proto::ws;
+use crate::shard::admit::Refusal;
 use crate::shard::client::Client;
 use crate::shard::conn::{Owner, Phase};
 use crate::shard::end::LINGER;
@@ -180,7 +181,11 @@ impl<N: Net> Shard<N> {
             Phase::Head(_) => {
                 self.refuse_head(key, 408, "the request head took too long", Rejection::Timeout, now);
             }
-            Phase::Body(_) => self.lost(key, CloseReason::ConnectionLost),
+            Phase::Body(_) => {
+                let message = "the request body took too long";
+                let refusal = Refusal::new(408, ErrorCode::InvalidMessage, message, Rejection::Timeout);
+                self.give_up_body(key, &refusal, CloseReason::ConnectionLost, now);
+            }
             Phase::Waiting(_) => self.api_overdue(key, now),
             Phase::Lingering { .. } => self.drop_conn(key),
             Phase::WebSocket { owner: Owner::Client(client), .. } => {

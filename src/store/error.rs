@@ -31,6 +31,8 @@ pub enum Fault {
         /// The newest that this program knows.
         known: u32,
     },
+    /// Another broker serves it.
+    InUse,
     /// The database refused something.
     Sqlite(rusqlite::Error),
     /// A thread could not be started.
@@ -72,6 +74,10 @@ impl fmt::Display for StoreError {
                 f,
                 "it has version {found}, and this program knows versions up to {known}. Use a newer fanfare, or restore a \
                  copy from before the upgrade"
+            ),
+            Fault::InUse => f.write_str(
+                "another fanfare serves it already, and its clients would not see what is said here. End that one, or name \
+                 another file in store.path",
             ),
             Fault::Sqlite(error) => write!(
                 f,

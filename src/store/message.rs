@@ -54,10 +54,14 @@ pub(super) fn send(
         Some(person) => find_own(work.connection, work.cache, conversation, &person.id)?,
         None => find(work.connection, work.cache, conversation)?,
     };
-    if let (Some(person), Some(name)) = (by, &new.client_message_id)
-        && let Some(message) = repeated(work, &person.id, name)?
-    {
-        return Ok(Answer::Sent { message, first: false });
+    if let Some(name) = &new.client_message_id {
+        let found = match by {
+            Some(person) => repeated(work, &person.id, name)?,
+            None => repeated_by_backend(work, &pair, name)?,
+        };
+        if let Some(message) = found {
+            return Ok(Answer::Sent { message, first: false });
+        }
     }
     let sender = by.map(|person| know(work, person)).transpose()?;
     let message = Message {
@@ -89,13 +93,19 @@ fn repeated(work: &mut Work<'_>, sender: &str, name: &str) -> Result<Option<Mess
     const SQL: &str = concat!(
         "SELECT ",
         message_columns!(),
-        ", c.id FROM messages AS m JOIN conversations AS c ON c.number = m.conversation \
-         WHERE m.sender = ?1 AND m.client_message_id = ?2"
+        ", c.id FROM messages AS m JOIN conversations AS c ON c.number = m.conversation WHERE m.number = ?1"
     );
+    // Nearly always there is none. In one statement with the rest, SQLite would prepare it again for each name.
+    let number: Option<i64> = work
+        .connection
+        .prepare_cached("SELECT number FROM messages WHERE sender = ?1 AND client_message_id = ?2")?
+        .query_row([sender, name], |row| row.get(0))
+        .optional()?;
+    let Some(number) = number else { return Ok(None) };
     let found = work
         .connection
         .prepare_cached(SQL)?
-        .query_row([sender, name], |row| {
+        .query_row([number], |row| {
             let conversation = id(row, 10)?;
             rows::message(row, conversation)
         })
@@ -104,6 +114,21 @@ fn repeated(work: &mut Work<'_>, sender: &str, name: &str) -> Result<Option<Mess
     let pair = find(work.connection, work.cache, message.conversation)?;
     message.is_read = history::Marks::of(work.connection, &pair)?.is_read(&message, number, sender);
     Ok(Some(message))
+}
+
+/// What a backend said under this name in this conversation.
+fn repeated_by_backend(work: &Work<'_>, pair: &Pair, name: &str) -> Result<Option<Message>, Stop> {
+    const SQL: &str = concat!(
+        "SELECT ",
+        message_columns!(),
+        " FROM messages AS m WHERE m.conversation = ?1 AND m.client_message_id = ?2 AND m.sender IS NULL"
+    );
+    let found = work
+        .connection
+        .prepare_cached(SQL)?
+        .query_row(params![pair.number, name], |row| rows::message(row, pair.id))
+        .optional()?;
+    Ok(found.map(|(_, message)| message))
 }
 
 fn insert(work: &Work<'_>, pair: &Pair, message: &Message, ttl: Option<u32>) -> Result<i64, Stop> {
@@ -192,6 +217,7 @@ pub(super) fn read(
     }
     let unread = still_unread(work.connection, &pair, &by.id, &mark, target.number)?;
     let viewed_at = work.at;
+    let has_viewed = unread < mark.unread;
     work.connection
         .prepare_cached(
             "UPDATE participants SET read_up_to = ?3, read_at = ?4, unread = ?5 WHERE user = ?1 AND conversation = ?2",
@@ -203,15 +229,18 @@ pub(super) fn read(
              AND ttl_seconds IS NOT NULL AND expires_at IS NULL AND sender IS NOT ?4",
         )?
         .execute(params![pair.number, target.number, viewed_at, by.id.as_str()])?;
-    work.effects.push(Effect::Viewed {
-        conversation,
-        participants: pair.users,
-        message,
-        by: by.id.clone(),
-        viewed_at,
-        unread,
-    });
-    Ok(Answer::Viewed { conversation, message, viewed_at, unread, first: true })
+    // Who has passed over nothing but his own messages has viewed nothing.
+    if has_viewed {
+        work.effects.push(Effect::Viewed {
+            conversation,
+            participants: pair.users,
+            message,
+            by: by.id.clone(),
+            viewed_at,
+            unread,
+        });
+    }
+    Ok(Answer::Viewed { conversation, message, viewed_at, unread, first: has_viewed })
 }
 
 /// What remains unread beyond `number`. Each message is counted at most once in its life, when the mark passes it.
@@ -279,6 +308,7 @@ fn erase(work: &mut Work<'_>, pair: &Pair, target: &Stored, by: Option<&SmolStr>
         }
         step_back.execute(place)?;
     }
+    let last = if unread.is_empty() { None } else { newest(connection, pair)? };
     work.effects.push(Effect::Deleted {
         conversation: pair.id,
         participants: pair.users.clone(),
@@ -286,8 +316,23 @@ fn erase(work: &mut Work<'_>, pair: &Pair, target: &Stored, by: Option<&SmolStr>
         by: by.cloned(),
         at: work.at,
         unread,
+        last: last.map(Box::new),
     });
     Ok(())
+}
+
+/// The newest message that is not deleted.
+fn newest(connection: &Connection, pair: &Pair) -> Result<Option<Message>, Stop> {
+    const SQL: &str = concat!(
+        "SELECT ",
+        message_columns!(),
+        " FROM messages AS m WHERE m.conversation = ?1 AND m.deleted_at IS NULL ORDER BY m.number DESC LIMIT 1"
+    );
+    let found = connection
+        .prepare_cached(SQL)?
+        .query_row([pair.number], |row| rows::message(row, pair.id))
+        .optional()?;
+    Ok(found.map(|(_, message)| message))
 }
 
 /// Notes that a message has reached a connection of its recipient.

@@ -27,7 +27,9 @@ mod tests;
 mod writer;
 
 use std::fmt;
+use std::fs::{File, TryLockError};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -118,6 +120,7 @@ impl Store {
         effects: impl Effects,
         metrics: Arc<StoreMetrics>,
     ) -> Result<(Store, StoreThreads), StoreError> {
+        let lock = lock(path)?;
         let writing = Database::open(path)?;
         let reading = Database::open_to_read(path)?;
         let (writes, write_jobs) = bounded(QUEUE);
@@ -134,7 +137,7 @@ impl Store {
         let (is_stopped, are_times_asked) = (AtomicBool::new(false), AtomicBool::new(false));
         let shared = Shared { writes, reads, is_stopped, times, are_times_asked };
         let store = Store { shared: Arc::new(shared) };
-        Ok((store.clone(), StoreThreads { store, reader: Some(reader), writer: Some(writer) }))
+        Ok((store.clone(), StoreThreads { store, reader: Some(reader), writer: Some(writer), _lock: lock }))
     }
 
     /// Asks for a change.
@@ -187,6 +190,8 @@ pub struct StoreThreads {
     store: Store,
     reader: Option<JoinHandle<()>>,
     writer: Option<JoinHandle<()>>,
+    /// Locked for as long as the threads run.
+    _lock: File,
 }
 
 impl StoreThreads {
@@ -204,6 +209,24 @@ impl Drop for StoreThreads {
         join(self.reader.take());
         let _ = writes.send(Job::Stop);
         join(self.writer.take());
+    }
+}
+
+/// Claims the database for this process: two brokers on one file would tell each only its own clients. Commands beside the
+/// broker (`fanfare user`) claim nothing. The system gives the claim back however the process ends.
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-lock");
+    let failed = |error| match path.is_dir() {
+        true => StoreError::new(path, Fault::Directory),
+        false => StoreError::new(path, Fault::File(error)),
+    };
+    let file =
+        File::options().create(true).truncate(false).write(true).mode(0o600).open(name).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::new(path, Fault::InUse)),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
     }
 }
 

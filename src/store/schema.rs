@@ -9,7 +9,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::mobile;
 
 /// The scripts: the first makes version 1 of nothing, and so on.
-const SCRIPTS: [&str; 2] = [VERSION_1, mobile::TABLES];
+const SCRIPTS: [&str; 3] = [VERSION_1, VERSION_2, mobile::TABLES];
 
 /// The version that this program reads and writes.
 pub(super) const VERSION: u32 = SCRIPTS.len() as u32;
@@ -114,6 +114,13 @@ CREATE TABLE refresh_tokens (
 CREATE INDEX refresh_tokens_family ON refresh_tokens (family);
 CREATE INDEX refresh_tokens_user ON refresh_tokens (user);
 CREATE INDEX refresh_tokens_expires ON refresh_tokens (expires_at);
+";
+
+const VERSION_2: &str = "
+-- What a backend says twice in a conversation under one name is said once. Before, its names were kept and not looked at.
+UPDATE messages SET client_message_id = NULL WHERE sender IS NULL;
+CREATE UNIQUE INDEX messages_backend ON messages (conversation, client_message_id)
+    WHERE sender IS NULL AND client_message_id IS NOT NULL;
 ";
 
 /// The version of an open database.

@@ -7,7 +7,7 @@ use crate::support::polling::Polling;
 use crate::support::raw::Random;
 use crate::support::socketio::{Socket, Transport, each_transport};
 use crate::support::token::{token, token_with};
-use crate::support::{Broker, Publisher, each_shard_count};
+use crate::support::{Broker, Publisher, each_shard_count, eventually};
 
 const ROOM: &str = "trade:BTC-USDC";
 
@@ -474,13 +474,14 @@ fn a_slow_consumer_begins_anew() {
 
 #[test]
 fn after_its_time_a_session_is_gone() {
-    each_way(&["socketio.recovery = \"1s\""], |broker, transport| {
+    each_way(&["socketio.recovery = \"3s\""], |broker, transport| {
         let mut ada = Socket::recoverable(broker.public, transport, "ada-0001");
         ada.join(ROOM);
         let lost = ada.cut();
         wait_for_loss(broker);
         broker.publisher().publish(json!({ "room": ROOM, "event": "n", "data": 1 }));
-        assert!(broker.metric("fanfare_history_bytes", &[]) > 0.0);
+        // The router tells at the end of its turn.
+        eventually("a history", || (broker.metric("fanfare_history_bytes", &[]) > 0.0).then_some(()));
         broker.wait_for_metric("fanfare_recoverable_sessions", &[], 0.0);
         lost.begin_anew(broker.public, transport).expect_nothing();
         broker.wait_for_metric("fanfare_history_bytes", &[], 0.0);

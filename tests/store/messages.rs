@@ -147,6 +147,7 @@ fn either_participant_deletes_and_the_content_is_gone() {
         by: Some("bert".into()),
         at,
         unread: vec![("bert".into(), 2)],
+        last: Some(Box::new(second.clone())),
     };
     assert_eq!(store.told(), [told]);
     assert_eq!(store.conversations("bert", 1, None)[0].last_message.as_ref(), Some(&second));

@@ -240,8 +240,9 @@ impl Model {
         self.know(by);
         let now = store.now;
         // Reading marks one's own messages too: what matters is where one has read up to.
-        let first = !self.messages[index].read_by.iter().any(|reader| reader == by);
-        if first {
+        let is_further = !self.messages[index].read_by.iter().any(|reader| reader == by);
+        let before = self.unread(by, conversation);
+        if is_further {
             for earlier in
                 self.messages[..=index].iter_mut().filter(|earlier| earlier.conversation == conversation)
             {
@@ -258,6 +259,7 @@ impl Model {
         }
         let viewed_at = self.conversations[conversation].read_at[place];
         let unread = self.unread(by, conversation);
+        let first = unread < before;
         assert_eq!(answer, Ok(Answer::Viewed { conversation: id, message, viewed_at, unread, first }));
         let participants = self.conversations[conversation].users.clone();
         let told =
@@ -278,14 +280,18 @@ impl Model {
         erased.expires_at = None;
         erased.deleted_by = by.map(SmolStr::from);
         let message = erased.message.id;
-        let unread = participants
+        let unread: Vec<(SmolStr, u64)> = participants
             .iter()
             .zip(were_unread)
             .filter(|(_, was_unread)| *was_unread)
             .map(|(user, _)| (user.clone(), self.unread(user, conversation)))
             .collect();
+        let remains = |other: &&ModelMessage| {
+            other.conversation == conversation && other.message.deleted_at.is_none() && !unread.is_empty()
+        };
+        let last = self.messages.iter().rfind(remains).map(|last| Box::new(last.message.clone()));
         let conversation = self.conversations[conversation].id;
-        Effect::Deleted { conversation, participants, message, by: by.map(SmolStr::from), at, unread }
+        Effect::Deleted { conversation, participants, message, by: by.map(SmolStr::from), at, unread, last }
     }
 
     fn delete(&mut self, store: &mut Fixture, by: &str, index: usize) {

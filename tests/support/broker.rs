@@ -100,57 +100,33 @@ impl Broker {
         let store = format!("{:?}", directory.0.join("fanfare.db"));
         settings.entry("store.path".to_owned()).or_insert(store);
         write_settings(&directory, &settings);
-        let mut process = Command::new(env!("CARGO_BIN_EXE_fanfare"))
-            .arg("serve")
-            .arg("--config")
-            .arg(directory.0.join("fanfare.toml"))
-            .env("FANFARE_LOG__FORMAT", "json")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let ended = Arc::new(Mutex::new(false));
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let mut child = Process(process);
-        let (shared, at_end) = (Arc::clone(&log), Arc::clone(&ended));
-        thread::spawn(move || {
-            while let Some(Ok(line)) = lines.next() {
-                shared.lock().unwrap().push(line);
-            }
-            *at_end.lock().unwrap() = true;
-        });
-        let started = eventually("the start", || {
-            let lines = log.lock().unwrap();
-            let start = lines.iter().find(|line| line.contains("fanfare started"));
-            match start {
-                Some(line) => Some(Ok(serde_json::from_str::<Value>(line).unwrap())),
-                None => ended.lock().unwrap().then(|| Err(lines.join("\n"))),
-            }
-        });
-        let fields = match started {
-            Ok(line) => line,
-            Err(log) => {
-                child.0.wait().unwrap();
-                return Err(log);
-            }
-        };
-        // Of several listeners the first.
-        let first = |list: &str| {
-            let list = list.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(list);
-            list.split(", ").next().unwrap().parse().unwrap()
-        };
-        let address = |key: &str| first(fields[key].as_str().unwrap());
-        Ok(Broker {
-            child,
-            public: address("public"),
-            ingest: address("ingest"),
-            admin: address("admin"),
-            log,
-            settings,
-            directory,
-        })
+        let Launched { child, log, addresses: [public, ingest, admin] } = launch(&directory)?;
+        Ok(Broker { child, public, ingest, admin, log, settings, directory })
+    }
+
+    /// Ends the process at once, with SIGKILL: it can do nothing more.
+    pub fn kill(&mut self) {
+        self.child.0.kill().unwrap();
+        self.child.0.wait().unwrap();
+    }
+
+    /// Starts the process again that has ended, with the same files and with `lines` replaced. Its ports are new.
+    pub fn start_again(&mut self, lines: &[&str]) {
+        self.set(lines);
+        let launched = launch(&self.directory);
+        let launched = launched.unwrap_or_else(|log| panic!("the broker did not start again: {log}"));
+        let Launched { child, log, addresses: [public, ingest, admin] } = launched;
+        (self.child, self.log) = (child, log);
+        (self.public, self.ingest, self.admin) = (public, ingest, admin);
+    }
+
+    /// Replaces settings in the file.
+    fn set(&mut self, lines: &[&str]) {
+        for line in lines {
+            let (key, value) = line.split_once('=').unwrap();
+            self.settings.insert(key.trim().to_owned(), value.trim().to_owned());
+        }
+        write_settings(&self.directory, &self.settings);
     }
 
     /// Sends a signal to the process.
@@ -160,11 +136,7 @@ impl Broker {
 
     /// Replaces settings and has them read again; returns when the log says so.
     pub fn reload(&mut self, lines: &[&str]) {
-        for line in lines {
-            let (key, value) = line.split_once('=').unwrap();
-            self.settings.insert(key.trim().to_owned(), value.trim().to_owned());
-        }
-        write_settings(&self.directory, &self.settings);
+        self.set(lines);
         let is_end =
             |line: &&String| line.contains("configuration read again") || line.contains("not changed");
         let count = |broker: &Broker| broker.log.lock().unwrap().iter().filter(is_end).count();
@@ -263,6 +235,62 @@ impl Drop for Broker {
             eprintln!("the broker's log:\n{}", self.log.lock().unwrap().join("\n"));
         }
     }
+}
+
+/// A process that has said where it listens.
+struct Launched {
+    child: Process,
+    log: Arc<Mutex<Vec<String>>>,
+    /// Public, ingest, admin.
+    addresses: [SocketAddr; 3],
+}
+
+/// Starts the binary with the directory's configuration, or returns what it wrote to standard error before it ended.
+fn launch(directory: &TemporaryDirectory) -> Result<Launched, String> {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_fanfare"))
+        .arg("serve")
+        .arg("--config")
+        .arg(directory.0.join("fanfare.toml"))
+        .env("FANFARE_LOG__FORMAT", "json")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let ended = Arc::new(Mutex::new(false));
+    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+    let mut child = Process(process);
+    let (shared, at_end) = (Arc::clone(&log), Arc::clone(&ended));
+    thread::spawn(move || {
+        while let Some(Ok(line)) = lines.next() {
+            shared.lock().unwrap().push(line);
+        }
+        *at_end.lock().unwrap() = true;
+    });
+    let started = eventually("the start", || {
+        let lines = log.lock().unwrap();
+        let start = lines.iter().find(|line| line.contains("fanfare started"));
+        match start {
+            Some(line) => Some(Ok(serde_json::from_str::<Value>(line).unwrap())),
+            None => ended.lock().unwrap().then(|| Err(lines.join("\n"))),
+        }
+    });
+    let fields = match started {
+        Ok(line) => line,
+        Err(log) => {
+            child.0.wait().unwrap();
+            return Err(log);
+        }
+    };
+    // Of several listeners the first.
+    let first = |list: &str| {
+        let list = list.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(list);
+        list.split(", ").next().unwrap().parse().unwrap()
+    };
+    let address = |key: &str| first(fields[key].as_str().unwrap());
+    let addresses = ["public", "ingest", "admin"].map(address);
+    Ok(Launched { child, log, addresses })
 }
 
 fn write_settings(directory: &TemporaryDirectory, settings: &BTreeMap<String, String>) {

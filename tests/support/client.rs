@@ -1,5 +1,6 @@
 //! A WebSocket client: blocking, over TCP or TLS, with tungstenite's framing.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
@@ -88,6 +89,11 @@ impl Client {
         self.socket.send(Message::text(text.to_string())).unwrap();
     }
 
+    /// As [`Client::text`], where the broker may have gone.
+    pub fn try_text(&mut self, text: impl ToString) -> Result<(), Error> {
+        self.socket.send(Message::text(text.to_string()))
+    }
+
     /// Sends any message.
     pub fn message(&mut self, message: Message) {
         self.socket.send(message).unwrap();
@@ -126,19 +132,29 @@ impl Client {
     /// The next frame of any kind.
     #[track_caller]
     pub fn frame(&mut self) -> Message {
-        self.socket.read().unwrap()
+        self.read().unwrap()
+    }
+
+    /// Reads on where a signal has interrupted it, which a read with a deadline does not do by itself.
+    fn read(&mut self) -> Result<Message, Error> {
+        loop {
+            match self.socket.read() {
+                Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
     }
 
     /// The next frame of any kind, or the end of the connection.
     pub fn try_frame(&mut self) -> Result<Message, Error> {
-        self.socket.read()
+        self.read()
     }
 
     /// The next text, as JSON; pings are answered on the way.
     #[track_caller]
     pub fn next(&mut self) -> Value {
         loop {
-            match self.socket.read().unwrap() {
+            match self.read().unwrap() {
                 Message::Text(text) => {
                     return serde_json::from_str(&text).unwrap_or_else(|_| panic!("not JSON: {text}"));
                 }
@@ -152,7 +168,7 @@ impl Client {
     #[track_caller]
     pub fn next_text(&mut self) -> String {
         loop {
-            match self.socket.read().unwrap() {
+            match self.read().unwrap() {
                 Message::Text(text) => return text.to_string(),
                 Message::Ping(_) | Message::Pong(_) => {}
                 other => panic!("not a text: {other:?}"),
@@ -205,7 +221,7 @@ impl Client {
     pub fn closed(&mut self) -> (u16, String, Vec<Value>) {
         let mut texts = Vec::new();
         loop {
-            match self.socket.read() {
+            match self.read() {
                 Ok(Message::Text(text)) => texts.push(serde_json::from_str(&text).unwrap()),
                 Ok(Message::Close(Some(frame))) => {
                     return (frame.code.into(), frame.reason.to_string(), texts);
@@ -229,7 +245,7 @@ impl Client {
     pub fn close(mut self) {
         self.socket.close(None).unwrap();
         loop {
-            match self.socket.read() {
+            match self.read() {
                 Err(Error::ConnectionClosed) => return,
                 Ok(_) => {}
                 Err(error) => panic!("no clean close: {error}"),

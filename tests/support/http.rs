@@ -89,6 +89,16 @@ pub fn head(method: &str, path: &str, host: &str, headers: &[(&str, &str)], leng
     text.into_bytes()
 }
 
+/// Reads on where a signal has interrupted it, which a read with a deadline does not do by itself.
+pub fn read(stream: &mut impl Read, into: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match stream.read(into) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
+}
+
 /// Reads one answer; also returns what came after it.
 #[track_caller]
 pub fn read_response(stream: &mut impl Read) -> (Response, Vec<u8>) {
@@ -98,7 +108,7 @@ pub fn read_response(stream: &mut impl Read) -> (Response, Vec<u8>) {
         if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
             break at;
         }
-        let count = stream.read(&mut chunk).unwrap();
+        let count = read(stream, &mut chunk).unwrap();
         assert!(count > 0, "no whole answer: {:?}", String::from_utf8_lossy(&bytes));
         bytes.extend_from_slice(&chunk[..count]);
     };
@@ -116,7 +126,7 @@ pub fn read_response(stream: &mut impl Read) -> (Response, Vec<u8>) {
     }
     let length: usize = response.header("content-length").map_or(0, |length| length.parse().unwrap());
     while response.body.len() < length {
-        let count = stream.read(&mut chunk).unwrap();
+        let count = read(stream, &mut chunk).unwrap();
         assert!(count > 0, "the body ends early: {response:?}");
         response.body.extend_from_slice(&chunk[..count]);
     }
@@ -176,7 +186,7 @@ impl Connection {
     pub fn expect_end(&mut self) {
         assert!(self.rest.is_empty(), "{:?}", String::from_utf8_lossy(&self.rest));
         let mut byte = [0];
-        match self.stream.read(&mut byte) {
+        match read(&mut self.stream, &mut byte) {
             Ok(0) => {}
             Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
             other => panic!("the connection goes on: {other:?}"),

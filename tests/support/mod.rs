@@ -6,6 +6,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod broker;
+pub mod chat;
 pub mod client;
 pub mod conformance;
 pub mod http;

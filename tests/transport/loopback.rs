@@ -25,9 +25,25 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
+/// A connection whose kernel takes little ahead of what is read. Set before it connects: a window that shrinks later makes
+/// the kernel throw away what is under way, acknowledgements of ours included, and both ends can wait for good.
+fn connect_narrow(address: SocketAddr) -> TcpStream {
+    let socket =
+        socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    socket.connect(&address.into()).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_write_timeout(Some(PATIENCE)).unwrap();
+    socket.into()
+}
+
 fn connect_tls(address: SocketAddr, config: &Arc<ClientConfig>) -> Client {
+    tls_over(connect(address), config)
+}
+
+fn tls_over(stream: TcpStream, config: &Arc<ClientConfig>) -> Client {
     let connection = ClientConnection::new(Arc::clone(config), "localhost".try_into().unwrap()).unwrap();
-    StreamOwned::new(connection, connect(address))
+    StreamOwned::new(connection, stream)
 }
 
 /// Says goodbye and reads to the end, which must be a clean one.
@@ -83,8 +99,7 @@ fn a_slow_reader_gets_everything_in_order() {
     let config = certificates.server();
     for version in VERSIONS {
         let server = Server::start(Some(&config));
-        let mut client = connect_tls(server.address, &certificates.client(version));
-        socket2::SockRef::from(&client.sock).set_recv_buffer_size(16 * 1024).unwrap();
+        let mut client = tls_over(connect_narrow(server.address), &certificates.client(version));
         let bytes = pattern(4 << 20);
         client.write_all(&bytes).unwrap();
         client.conn.send_close_notify();

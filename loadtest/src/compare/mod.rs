@@ -7,10 +7,10 @@
 //! `program` how it runs, `measurement` one run, `statistics` the arithmetic,
 //! `report` what comes out.
 
-mod measurement;
-mod program;
+pub mod measurement;
+pub mod program;
 mod report;
-mod settings;
+pub mod settings;
 mod statistics;
 mod targets;
 

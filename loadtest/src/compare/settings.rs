@@ -42,7 +42,12 @@ pub struct Directory(PathBuf);
 impl Directory {
     /// Makes one below the system's directory for temporary files.
     pub fn make() -> Result<Self, Failure> {
-        let path = std::env::temp_dir().join(format!("loadtest-compare-{}", std::process::id()));
+        Self::make_in(&std::env::temp_dir())
+    }
+
+    /// Makes one in `parent`.
+    pub fn make_in(parent: &Path) -> Result<Self, Failure> {
+        let path = parent.join(format!("loadtest-{}", std::process::id()));
         std::fs::create_dir_all(&path).context(|| format!("cannot make {}", path.display()))?;
         Ok(Self(path))
     }

@@ -15,7 +15,7 @@ use crate::proto::json::Raw;
 use crate::record::{MessageType, NewMessage};
 use crate::settings::FilterSettings;
 
-/// Most characters of a text, Unicode scalar values.
+/// Most characters of a text, and of what else is for people to read, Unicode scalar values.
 const TEXT_CHARS: usize = 2_000;
 /// Longest address of a picture, bytes: what browsers and servers agree to take.
 const URL_BYTES: usize = 2_048;
@@ -125,7 +125,7 @@ fn check_content(kind: MessageType, content: &str) -> Result<(), Refused> {
             Err(Refused::field("content", "content is empty: say something"))
         }
         // Bytes are at least as many as characters, so most texts need no counting.
-        MessageType::Text if content.len() > TEXT_CHARS && content.chars().count() > TEXT_CHARS => {
+        _ if has_words(kind) && content.len() > TEXT_CHARS && content.chars().count() > TEXT_CHARS => {
             Err(Refused::field("content", "a text has at most 2000 characters"))
         }
         MessageType::Photo | MessageType::PhotoEphemeral if !is_web_address(content) => {

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::app::conversation::content::{Author, Fields};
-use crate::app::conversation::{LAST_MESSAGES_BYTES, Purpose, Refused, conversation_id, shapes};
+use crate::app::conversation::{Purpose, Refused, conversation_id, shapes};
 use crate::app::{Context, Session, StoreRequest, person, string};
 use crate::metrics::LimitKind;
 use crate::proto::json::Raw;
@@ -23,11 +23,14 @@ impl Session {
             metadata: data.get("metadata"),
             client_message_id: data.get("client_message_id"),
         };
-        let message = fields.check(Author::Client(&context.settings.filter))?;
+        // Before the filter, which costs more than all else.
         self.user.allow_message(&context.settings.messages, context.now.mono).map_err(|wait| {
             context.out.count_limit(LimitKind::Messages);
             Refused::too_fast("too many messages: wait before the next one", wait)
         })?;
+        let message = fields
+            .check(Author::Client(&context.settings.filter))
+            .inspect_err(|_| self.user.give_back_message(&context.settings.messages))?;
         let write = Write::Send { by: Some(self.person()), conversation, message };
         self.ask(Purpose::Send, StoreRequest::Write(write), context)
             .inspect_err(|_| self.user.give_back_message(&context.settings.messages))
@@ -72,13 +75,23 @@ impl Session {
         let mut bytes = 0;
         for conversation in conversations {
             let last = conversation.last_message.as_ref();
-            bytes += last.map_or(0, |message| message.content.len());
-            let last = last.filter(|_| bytes <= LAST_MESSAGES_BYTES);
+            bytes += last.map_or(0, |message| json_length(&message.content));
+            let last = last.filter(|_| bytes <= context.settings.unread_bytes);
             context.out.reply(self.reply_to(context), "conversation:unread", |object| {
                 shapes::unread(conversation.id, conversation.unread, last, object);
             });
         }
     }
+}
+
+/// The bytes of a text as JSON: one that needs escapes may grow to six times its length.
+fn json_length(text: &str) -> usize {
+    let escaped = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 8 | 12 => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    text.bytes().map(escaped).sum()
 }
 
 /// The message that a request names.

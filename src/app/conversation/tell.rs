@@ -124,13 +124,12 @@ pub fn tell(effect: &Effect, now: Now) -> Vec<Told> {
             });
             participants.iter().map(|user| viewed.told(user)).collect()
         }
-        Effect::Deleted { conversation, participants, message, by, at, unread } => {
+        Effect::Deleted { conversation, participants, message, by, at, unread, last } => {
             let deleted = News::new("\"message:deleted\"", now, |object| {
                 shapes::deleted(*message, *conversation, by.as_deref(), *at, object);
             });
             let told = participants.iter().map(|user| deleted.told(user));
-            // Which message is the newest now is not known here.
-            told.chain(tell_unread(*conversation, unread, None, now)).collect()
+            told.chain(tell_unread(*conversation, unread, last.as_deref(), now)).collect()
         }
         Effect::Delivered { conversation, message, sender, delivered_at } => {
             let delivered = News::new("\"message:delivered\"", now, |object| {

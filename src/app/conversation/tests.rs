@@ -240,7 +240,7 @@ fn a_client_is_told_who_it_is_and_what_it_has_not_read() {
         last_message,
         cursor: Cursor { last_activity: AT, conversation: 1 },
     };
-    let long = "x".repeat(LAST_MESSAGES_BYTES);
+    let long = "x".repeat(AppSettings::default().unread_bytes);
     let list =
         vec![conversation(Some(message("hi"))), conversation(None), conversation(Some(message(&long)))];
     let said = bench.answer(Ok(Answer::Conversations(list)));

@@ -187,7 +187,7 @@ fn read_body<'a>(
 }
 
 fn sign_in(body: Raw<'_>, may_exchange: bool) -> Result<LoginCall, RestError> {
-    if may_exchange && body.get("privyToken").is_some() {
+    if may_exchange && body.get("privyToken").is_some_and(|token| !token.is_null()) {
         let token = text(body, "privyToken", TOKEN_BYTES)?;
         return Ok(LoginCall::Exchange { token: Secret::new(token) });
     }

@@ -26,6 +26,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq;
 
 use crate::audience::{TransportKind, Wire};
+use crate::auth::Once;
 use crate::close::CloseReason;
 use crate::proto::socketio::Assembly;
 use crate::proto::ws;
@@ -106,6 +107,8 @@ struct Handshake {
     /// It asked for connection state recovery in the query.
     recover: bool,
     peer: IpAddr,
+    /// The single-use token that a namespace has shown.
+    once: Option<Box<Once>>,
 }
 
 /// Where a session is.

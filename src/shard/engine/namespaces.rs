@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::app::wire::Object;
 use crate::app::{AppOpening, Input, Opening, Session};
 use crate::audience::{App, Wire};
-use crate::auth::{AuthError, Identity};
+use crate::auth::Identity;
 use crate::close::{CloseReason, ErrorCode};
 use crate::limits::NAME_BYTES;
 use crate::mailbox::{Pid, ToRouter};
@@ -16,7 +16,7 @@ use crate::proto::json::Raw;
 use crate::proto::socketio::{self, Assembly, Kind, Packet};
 use crate::room::name::RoomName;
 use crate::room::publication::ClientId;
-use crate::shard::admit::{NewClient, Refusal};
+use crate::shard::admit::{NewClient, Refusal, Shown};
 use crate::shard::client::Client;
 use crate::shard::engine::{Engine, random_bytes};
 use crate::shard::line::{LineKey, Way};
@@ -222,7 +222,7 @@ impl<N: Net> Shard<N> {
 
     /// Who connects, counted; or why not.
     fn admit_namespace(
-        &self,
+        &mut self,
         engine: u32,
         connecting: &Connecting<'_>,
         now: Now,
@@ -233,8 +233,20 @@ impl<N: Net> Shard<N> {
             let app = AppOpening::Echo { wire, auth: auth.unwrap_or_default() };
             return Ok(NewClient { user: User::anonymous(), identity: None, app });
         }
-        let identity = self.identify_namespace(engine, connecting, now)?;
-        let user = self.count_namespace(engine, wire.app(), identity.as_ref(), now)?;
+        let (identity, once) = self.identify_namespace(engine, connecting, now)?;
+        let (user, is_counted) = self.count_namespace(engine, wire.app(), identity.as_ref(), now)?;
+        // One token for one connection, whatever the number of its namespaces.
+        let has_used = |session: &Engine| session.handshake.once.as_deref() == once.as_ref();
+        if !self.engines.get(engine).is_some_and(has_used) {
+            self.use_token(once, now).inspect_err(|_| {
+                if is_counted {
+                    user.leave(wire.app());
+                }
+            })?;
+            if let Some(session) = self.engines.get_mut(engine) {
+                session.handshake.once = once.map(Box::new);
+            }
+        }
         let app = match wire.app() {
             // The connection itself is one.
             App::Mobile => AppOpening::Mobile { wire, has_other: user.connections_in(App::Mobile) > 1 },
@@ -243,26 +255,27 @@ impl<N: Net> Shard<N> {
         Ok(NewClient { user, identity, app })
     }
 
-    /// Takes a place of the user's for a namespace. Those of one connection count once (`spec/decisions.md` 5).
+    /// Takes a place of the user's for a namespace, if it needs one, and says whether it did. Those of one connection count
+    /// once (`spec/decisions.md` 5).
     fn count_namespace(
         &self,
         engine: u32,
         app: App,
         identity: Option<&Identity>,
         now: Now,
-    ) -> Result<Arc<User>, Refusal> {
+    ) -> Result<(Arc<User>, bool), Refusal> {
         let others = self.engines.get(engine).map(Engine::clients).unwrap_or_default();
         let others = others.iter().filter_map(|client| self.clients.get(*client));
         let mut is_known = false;
         for other in others.map(|client| &client.session) {
             if identity.is_some_and(|identity| *other.user().id() == *identity.user) {
                 if other.app() == app {
-                    return Ok(Arc::clone(other.user()));
+                    return Ok((Arc::clone(other.user()), false));
                 }
                 is_known = true;
             }
         }
-        self.count_user(app, identity, !is_known, now)
+        Ok((self.count_user(app, identity, !is_known, now)?, true))
     }
 
     /// Gives the place back, if no other namespace of the connection is the same user's.
@@ -287,7 +300,7 @@ impl<N: Net> Shard<N> {
         engine: u32,
         connecting: &Connecting<'_>,
         now: Now,
-    ) -> Result<Option<Identity>, Refusal> {
+    ) -> Result<Shown, Refusal> {
         let shown = connecting.auth.and_then(|auth| auth.get("token")).filter(|token| !token.is_null());
         let token = match shown {
             // What is no text is no token.
@@ -299,13 +312,9 @@ impl<N: Net> Shard<N> {
                 .map(Into::into),
         };
         if token.is_none() && self.settings.anonymous && connecting.namespace == Namespace::Root {
-            return Ok(None);
+            return Ok((None, None));
         }
-        token
-            .ok_or(AuthError::Missing)
-            .and_then(|token| self.verify(&token, now))
-            .map(Some)
-            .map_err(|error| Refusal::unauthorized(&error))
+        self.verify(token.as_deref(), now)
     }
 
     /// CONNECT_ERROR.

@@ -63,7 +63,9 @@ impl<N: Net> Shard<N> {
     ) -> Next {
         let Some(protocol) = self.engine_protocol(request.path) else { return Next::End };
         let is_surplus = self.conns.get(key).is_none_or(|conn| conn.is_surplus);
-        let keep = request.keep_alive() && self.drain.is_none() && !is_surplus;
+        // Whatever is answered before the body has come whole is the last answer.
+        let is_whole = behind.len() >= length;
+        let keep = request.keep_alive() && is_whole && self.drain.is_none() && !is_surplus;
         let is_allowed = self.origin_allowed(key, request);
         let cors = if is_allowed { self.cors(request) } else { Cors::Silent };
         let reply = Reply { is_head: request.method == "HEAD", keep, cors };
@@ -207,6 +209,7 @@ impl<N: Net> Shard<N> {
             token: token(request).map(|token| token.into()),
             recover: request.query_param("recover").is_some_and(|value| value == "1" || value == "true"),
             peer,
+            once: None,
         })
     }
 

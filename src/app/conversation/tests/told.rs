@@ -73,6 +73,7 @@ fn views_and_deletions_are_told_to_both_and_deliveries_to_the_sender() {
         by: by.map(Into::into),
         at: AT,
         unread,
+        last: None,
     };
     let data = format!(r#"{{{ids},"deleted_by":null,"deleted_at":"{TIME}"}}"#);
     assert_eq!(words(&deleted(None, Vec::new())), both("message:deleted", &data));
