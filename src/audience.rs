@@ -90,13 +90,17 @@ pub enum Wire {
     SocketIoOffset,
     /// `42/custom,["event",DATA]`, the second namespace of the conformance echo application.
     SocketIoCustom,
+    /// `42/chat,["event",DATA]` (`mobile`).
+    SocketIoChat,
+    /// `42/wallet,["event",DATA]` (`mobile`).
+    SocketIoWallet,
     /// `{"message_type","chat_session_id","user_id","content"?,"timestamp","metadata"}` (`support`).
     Session,
 }
 
 impl Wire {
     /// How many wires there are: the length of every per-wire array.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 9;
 
     /// All wires, in index order.
     pub const ALL: [Wire; Wire::COUNT] = [
@@ -106,6 +110,8 @@ impl Wire {
         Wire::SocketIo,
         Wire::SocketIoOffset,
         Wire::SocketIoCustom,
+        Wire::SocketIoChat,
+        Wire::SocketIoWallet,
         Wire::Session,
     ];
 
@@ -123,6 +129,8 @@ impl Wire {
             Wire::SocketIo => "socketio",
             Wire::SocketIoOffset => "socketio_offset",
             Wire::SocketIoCustom => "socketio_custom",
+            Wire::SocketIoChat => "socketio_chat",
+            Wire::SocketIoWallet => "socketio_wallet",
             Wire::Session => "session",
         }
     }
@@ -133,6 +141,7 @@ impl Wire {
             Wire::Native | Wire::SocketIo | Wire::SocketIoOffset | Wire::SocketIoCustom => App::Market,
             Wire::Typed => App::Account,
             Wire::Conversation => App::Conversation,
+            Wire::SocketIoChat | Wire::SocketIoWallet => App::Mobile,
             Wire::Session => App::Support,
         }
     }
@@ -143,6 +152,8 @@ impl Wire {
             Wire::Native | Wire::Typed | Wire::Conversation | Wire::Session => None,
             Wire::SocketIo | Wire::SocketIoOffset => Some("/"),
             Wire::SocketIoCustom => Some("/custom"),
+            Wire::SocketIoChat => Some("/chat"),
+            Wire::SocketIoWallet => Some("/wallet"),
         }
     }
 

@@ -18,7 +18,7 @@ impl Session {
                     message.put("type", "tokenExpired");
                 });
             }
-            State::Market | State::Conversation(_) => {
+            State::Market | State::Conversation(_) | State::Mobile(_) => {
                 context.out.reply(self.reply_to(context), "token_expired", |_| {})
             }
             // Nobody asks it for tokens; or it has ended above.

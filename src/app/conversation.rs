@@ -9,7 +9,7 @@ mod joined;
 mod messages;
 pub(in crate::app) mod shapes;
 mod status;
-mod tell;
+pub(in crate::app) mod tell;
 mod typing;
 
 use std::borrow::Cow;
@@ -192,6 +192,7 @@ impl Session {
     pub fn typing_deadline(&self) -> Option<u64> {
         match &self.state {
             State::Conversation(chat) => chat.typing.deadline(),
+            State::Mobile(mobile) => mobile.typing.deadline(),
             State::Support(support) => Session::support_deadline(support),
             _ => None,
         }
@@ -367,14 +368,13 @@ impl Session {
 
     /// Sees to a publish that was not taken; `false`: the client is to be told.
     pub(super) fn is_settled(&mut self, asked: Asked, context: &mut Context<'_>) -> bool {
-        if self.app() != App::Conversation {
-            return false;
-        }
         let is_stop = asked.event == "typing:stop";
-        if is_stop {
-            self.retry_stop(asked.ack, context);
+        match self.app() {
+            App::Conversation if is_stop => self.retry_stop(asked.ack, context),
+            App::Mobile if is_stop => self.retry_mobile_stop(context),
+            _ => return false,
         }
-        is_stop
+        true
     }
 }
 

@@ -57,8 +57,9 @@ impl Backing {
         router: Alarm,
     ) -> Result<Option<Backing>, StartError> {
         let issues = config.auth.issue_tokens && verifier.signs();
-        let is_needed = [App::Conversation, App::Support].into_iter().any(|app| config.apps.is_on(app));
-        if !issues && !is_needed {
+        let keeps =
+            [App::Conversation, App::Support, App::Mobile].into_iter().any(|app| config.apps.is_on(app));
+        if !issues && !keeps {
             return Ok(None);
         }
         let (login, workers) = match issues {

@@ -5,6 +5,7 @@ use std::fmt;
 use smol_str::SmolStr;
 use uuid::Uuid;
 
+use super::mobile::{MobileAnswer, MobileEffect};
 use super::support::{SupportAnswer, SupportEffect};
 use super::{Account, Conversation, Message, Person, Refreshed, TokenFault};
 
@@ -82,6 +83,8 @@ pub enum Answer {
     Accounts(Vec<Account>),
     /// The refresh token is good.
     Refreshed(Box<Refreshed>),
+    /// To a request of the app `mobile`.
+    Mobile(MobileAnswer),
     /// To a request of the app `support`.
     Support(Box<SupportAnswer>),
 }
@@ -204,6 +207,8 @@ pub enum Effect {
         /// When.
         delivered_at: u64,
     },
+    /// Of the app `mobile`.
+    Mobile(MobileEffect),
     /// Of the app `support`.
     Support(SupportEffect),
 }

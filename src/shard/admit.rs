@@ -139,8 +139,8 @@ impl<N: Net> Shard<N> {
         }
         let labels = labels(app, request)?;
         let (identity, once) = self.identify(app, request, now)?;
-        let user = self.count_user(app, identity.as_ref(), now)?;
-        self.use_token(once, &user, app, now)?;
+        let user = self.count_user(app, identity.as_ref(), true, now)?;
+        self.use_token(once, now).inspect_err(|_| user.leave(app))?;
         let app = match app {
             App::Account => AppOpening::Account(labels),
             App::Conversation => AppOpening::Conversation,
@@ -187,7 +187,7 @@ impl<N: Net> Shard<N> {
         };
         let limit = self.settings.limits.connections_per_user;
         let in_all = if limit == 0 { 0 } else { SUPPORT_CONNECTIONS };
-        let user = self.count_user_up_to(in_all, App::Support, &identity, now)?;
+        let user = self.count_user_up_to(in_all, App::Support, &identity, true, now)?;
         let session = match place {
             Place::Session(session) => Some(session),
             Place::Nowhere | Place::Feed => None,
@@ -224,30 +224,24 @@ impl<N: Net> Shard<N> {
             .map_err(|error| Refusal::unauthorized(&error))
     }
 
-    /// Uses a single-use token, after all else has let the client in; if that cannot be, its user's place is given back.
-    pub(super) fn use_token(
-        &self,
-        once: Option<Once>,
-        user: &User,
-        app: App,
-        now: Now,
-    ) -> Result<(), Refusal> {
+    /// Uses a single-use token, after all else has let the client in; if that cannot be, the place that was taken for the
+    /// client is to be given back.
+    pub(super) fn use_token(&self, once: Option<Once>, now: Now) -> Result<(), Refusal> {
         let Some(once) = once else { return Ok(()) };
-        self.common.used.take(once, now.unix_seconds()).map_err(|error| {
-            user.leave(app);
-            Refusal::unauthorized(&error)
-        })
+        self.common.used.take(once, now.unix_seconds()).map_err(|error| Refusal::unauthorized(&error))
     }
 
-    /// Takes a place of the user's.
+    /// Takes a place of the user's; `is_new`: it is not for a connection that has been counted for another app.
     pub(super) fn count_user(
         &self,
         app: App,
         identity: Option<&Identity>,
+        is_new: bool,
         now: Now,
     ) -> Result<Arc<User>, Refusal> {
         let Some(identity) = identity else { return Ok(User::anonymous()) };
-        self.count_user_up_to(self.settings.limits.connections_per_user, app, identity, now)
+        let connections = self.settings.limits.connections_per_user;
+        self.count_user_up_to(connections, app, identity, is_new, now)
     }
 
     fn count_user_up_to(
@@ -255,9 +249,11 @@ impl<N: Net> Shard<N> {
         connections: u32,
         app: App,
         identity: &Identity,
+        is_new: bool,
         now: Now,
     ) -> Result<Arc<User>, Refusal> {
-        let limits = UserLimits { connections, connects: self.settings.limits.connects_per_user };
+        let connects = self.settings.limits.connects_per_user.filter(|_| is_new);
+        let limits = UserLimits { connections, connects };
         self.common.users.connect(&identity.user, app, limits, now.mono).map_err(|refusal| match refusal {
             users::Refusal::TooMany => self.too_many(),
             users::Refusal::TooFast(wait) => {

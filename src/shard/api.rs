@@ -1,4 +1,4 @@
-//! Requests over HTTP beside the sockets: signing in, and the conversations of a user.
+//! Requests over HTTP beside the sockets: signing in, the conversations, messages and wallet of a user.
 //!
 //! What a path asks for, and what is answered, `app::rest` knows. Here a request is read whole, its origin and its token are
 //! checked, and the connection waits for the store or for who signs users in; several requests may follow each other.
@@ -7,10 +7,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::app::rest::conversations::{self, Call};
+use crate::app::rest::conversations::Call;
 use crate::app::rest::login::{self, LoginAnswer};
-use crate::app::rest::support;
-use crate::app::rest::{RestAnswer, RestError};
+use crate::app::rest::{RestAnswer, RestError, Stored, support};
 use crate::audience::App;
 use crate::auth::{AuthError, Identity};
 use crate::close::ErrorCode;
@@ -32,10 +31,10 @@ use crate::users::{Meter, User};
 /// What a request waits for.
 #[derive(Clone)]
 pub enum Awaited {
-    /// The store's word on conversations.
-    Conversations {
+    /// The store's word.
+    Stored {
         /// What was asked.
-        endpoint: conversations::Endpoint,
+        endpoint: Stored,
         /// Who asked.
         user: Arc<User>,
     },
@@ -52,7 +51,7 @@ pub enum Awaited {
 
 /// An endpoint.
 enum Endpoint {
-    Conversations(conversations::Endpoint),
+    Stored(Stored),
     Login(login::Endpoint),
     Support(support::Endpoint),
 }
@@ -67,10 +66,8 @@ impl<N: Net> Shard<N> {
             return Some(found.map(Endpoint::Login));
         }
         let is_served = |app: App| self.settings.apps[app.index()] && self.common.store.is_some();
-        if is_served(App::Conversation)
-            && let Some(found) = conversations::endpoint(method, path)
-        {
-            return Some(found.map(Endpoint::Conversations));
+        if let Some(found) = Stored::find(method, path, &is_served) {
+            return Some(found.map(Endpoint::Stored));
         }
         let found = is_served(App::Support).then(|| support::endpoint(method, path))??;
         Some(found.map(Endpoint::Support))
@@ -160,7 +157,7 @@ impl<N: Net> Shard<N> {
         length: usize,
         exchange: Exchange<'_>,
     ) -> Next {
-        if let Endpoint::Conversations(_) | Endpoint::Support(_) = endpoint
+        if let Endpoint::Stored(_) | Endpoint::Support(_) = endpoint
             && let Err(error) = self.bearer(request, exchange.now)
         {
             return self.api_error(&error, exchange.of_length(usize::MAX));
@@ -181,7 +178,7 @@ impl<N: Net> Shard<N> {
         exchange: Exchange<'_>,
     ) -> Next {
         let asked = match endpoint {
-            Endpoint::Conversations(endpoint) => self.wish_of_api(endpoint, request, body, &exchange),
+            Endpoint::Stored(endpoint) => self.wish_of_api(endpoint, request, body, &exchange),
             Endpoint::Login(endpoint) => self.ask_login(endpoint, request, body, &exchange),
             Endpoint::Support(endpoint) => self.ask_support(endpoint, request, body, &exchange),
         };
@@ -215,7 +212,7 @@ impl<N: Net> Shard<N> {
 
     fn wish_of_api(
         &mut self,
-        mut endpoint: conversations::Endpoint,
+        mut endpoint: Stored,
         request: &Request<'_>,
         body: &[u8],
         exchange: &Exchange<'_>,
@@ -233,15 +230,16 @@ impl<N: Net> Shard<N> {
             settings: &self.settings.app,
             now,
         };
+        let limit = endpoint.limit();
         let what = endpoint.request(&call, &mut self.parser).inspect_err(|error| {
             if error.status == 429 {
-                self.metrics.rate_limited[LimitKind::Conversations as usize].add(1);
+                self.metrics.rate_limited[limit as usize].add(1);
             }
         })?;
         let serial = self.next_request();
         let asker = Asker::Http { shard: self.id, conn: exchange.key, serial };
         self.wish(asker, what, now);
-        Ok(Awaited::Conversations { endpoint, user })
+        Ok(Awaited::Stored { endpoint, user })
     }
 
     fn ask_support(
@@ -312,7 +310,7 @@ impl<N: Net> Shard<N> {
         let Some(awaited) = self.awaited(key, serial) else { return };
         let settings = &self.settings.app;
         let answer = match awaited {
-            Awaited::Conversations { endpoint, user } => endpoint.response(answer, &user, settings),
+            Awaited::Stored { endpoint, user } => endpoint.response(answer, &user, settings),
             Awaited::Support { endpoint, user } => endpoint.response(answer, &user, settings),
             // The store is asked by others.
             Awaited::Login => return,
@@ -324,7 +322,7 @@ impl<N: Net> Shard<N> {
     pub(super) fn api_busy(&mut self, key: u32, serial: u32, now: Now) {
         let settings = &self.settings.app;
         match self.awaited(key, serial) {
-            Some(Awaited::Conversations { endpoint, user }) => endpoint.not_asked(&user, settings),
+            Some(Awaited::Stored { endpoint, user }) => endpoint.not_asked(&user, settings),
             Some(Awaited::Support { endpoint, user }) => endpoint.not_done(&user, settings),
             Some(Awaited::Login) | None => return,
         }

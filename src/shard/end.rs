@@ -154,7 +154,7 @@ impl<N: Net> Shard<N> {
         if user.is_anonymous() {
             return;
         }
-        user.leave(app);
+        self.leave_user(slot);
         if self.local_users.remove(&mut self.clients, slot) {
             self.outgoing.push(ToRouter::UserDown { shard: self.id, user });
         }

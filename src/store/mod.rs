@@ -18,6 +18,7 @@ mod database;
 mod error;
 mod history;
 mod message;
+mod mobile;
 mod reader;
 mod rows;
 mod schema;

@@ -6,8 +6,10 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::mobile;
+
 /// The scripts: the first makes version 1 of nothing, and so on.
-const SCRIPTS: [&str; 3] = [VERSION_1, VERSION_2, VERSION_3];
+const SCRIPTS: [&str; 4] = [VERSION_1, VERSION_2, VERSION_3, mobile::TABLES];
 
 /// The version that this program reads and writes.
 pub(super) const VERSION: u32 = SCRIPTS.len() as u32;

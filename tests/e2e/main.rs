@@ -22,6 +22,7 @@ mod ingest;
 mod limits;
 mod login;
 mod market;
+mod mobile;
 mod operations;
 mod overload;
 mod polling;

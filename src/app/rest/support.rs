@@ -6,12 +6,12 @@ use smol_str::SmolStr;
 use uuid::Uuid;
 
 use crate::app::conversation::{Details, Refused};
-use crate::app::rest::conversations::{Call, invalid, is_json, not_allowed, participant};
+use crate::app::rest::conversations::{Call, invalid, is_json, not_allowed};
 use crate::app::rest::{RestAnswer, RestError};
 use crate::app::support::shapes;
 use crate::app::support::{content, refused};
 use crate::app::wire::Object;
-use crate::app::{AppSettings, StoreRequest};
+use crate::app::{AppSettings, StoreRequest, user_id};
 use crate::close::ErrorCode;
 use crate::metrics::LimitKind;
 use crate::proto::json::{Parser, Raw};
@@ -128,11 +128,11 @@ impl Endpoint {
             }
             Endpoint::Participants(session) => query(SupportQuery::Participants { by, session }),
             Endpoint::Block => {
-                let blocked = user_id(body(call, parser)?)?;
+                let blocked = named_user(body(call, parser)?)?;
                 write(SupportWrite::Block { user: by.user, blocked })
             }
             Endpoint::Unblock => {
-                let blocked = user_id(body(call, parser)?)?;
+                let blocked = named_user(body(call, parser)?)?;
                 write(SupportWrite::Unblock { user: by.user, blocked })
             }
             Endpoint::Census => Asked::Census,
@@ -278,7 +278,7 @@ fn create(by: Caller, call: &Call<'_>, parser: &mut Parser) -> Result<SupportWri
         Some(agent) => {
             let error =
                 "assigned_agent_id is a user id of 1 to 128 bytes without control characters, or null";
-            Some(participant(agent).ok_or_else(|| invalid("assigned_agent_id", error))?)
+            Some(user_id(agent).ok_or_else(|| invalid("assigned_agent_id", error))?)
         }
         None => None,
     };
@@ -312,9 +312,9 @@ fn up_to(body: Raw<'_>) -> Result<Uuid, RestError> {
     Uuid::try_parse(&id).map_err(|_| unknown().field("up_to_message_id", "there is no such message"))
 }
 
-fn user_id(body: Raw<'_>) -> Result<SmolStr, RestError> {
+fn named_user(body: Raw<'_>) -> Result<SmolStr, RestError> {
     let error = "user_id is a user id of 1 to 128 bytes without control characters";
-    body.get("user_id").and_then(participant).ok_or_else(|| invalid("user_id", error))
+    body.get("user_id").and_then(user_id).ok_or_else(|| invalid("user_id", error))
 }
 
 /// Whether only sessions that are closed, or that are not, are asked for.
