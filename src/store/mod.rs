@@ -137,7 +137,7 @@ impl Store {
         let (is_stopped, are_times_asked) = (AtomicBool::new(false), AtomicBool::new(false));
         let shared = Shared { writes, reads, is_stopped, times, are_times_asked };
         let store = Store { shared: Arc::new(shared) };
-        Ok((store.clone(), StoreThreads { store, reader: Some(reader), writer: Some(writer), _lock: lock }))
+        Ok((store.clone(), StoreThreads { store, reader: Some(reader), writer: Some(writer), lock }))
     }
 
     /// Asks for a change.
@@ -191,7 +191,7 @@ pub struct StoreThreads {
     reader: Option<JoinHandle<()>>,
     writer: Option<JoinHandle<()>>,
     /// Locked for as long as the threads run.
-    _lock: File,
+    lock: File,
 }
 
 impl StoreThreads {
@@ -209,6 +209,8 @@ impl Drop for StoreThreads {
         join(self.reader.take());
         let _ = writes.send(Job::Stop);
         join(self.writer.take());
+        // Closing is not enough: a child that is being started has the file too, until it runs a program of its own.
+        let _ = self.lock.unlock();
     }
 }
 

@@ -185,10 +185,7 @@ export class Peer {
         await until("a pong", () => ponged || end);
       },
       /** Notes the next `count` messages. */
-      receive: (count) => {
-        let left = count;
-        return collect(() => (left -= 1) === 0, "messages");
-      },
+      receive: (count) => collect((_, at) => at + 1 === count, "messages"),
       /** Notes all until the answer to an event sent now, or the end. */
       reaction: () => {
         const mark = 90 + asked++;
