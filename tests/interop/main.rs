@@ -14,6 +14,7 @@ mod endings;
 mod fanout;
 mod install;
 mod market;
+mod mobile;
 mod recovery;
 mod script;
 mod transcripts;
