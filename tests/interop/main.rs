@@ -15,6 +15,7 @@ mod examples;
 mod fanout;
 mod install;
 mod market;
+mod mobile;
 mod recovery;
 mod script;
 mod transcripts;
