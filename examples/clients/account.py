@@ -11,7 +11,7 @@ import urllib.request
 
 import websocket
 
-URL = os.environ.get("FANFARE_URL", "http://127.0.0.1:8080")
+URL = os.environ.get("BROKER_URL", "http://127.0.0.1:8080")
 # Seconds between pings: what the app's clients do.
 PING = 15
 

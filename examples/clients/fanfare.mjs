@@ -2,7 +2,7 @@
 
 import WebSocket from "ws";
 
-export const URL_OF_BROKER = process.env.FANFARE_URL ?? "http://127.0.0.1:8080";
+export const URL_OF_BROKER = process.env.BROKER_URL ?? "http://127.0.0.1:8080";
 
 /** Calls the broker over HTTP; returns what it answers. An answer that is an error is thrown. */
 export async function call(method, path, { token, body } = {}) {

@@ -4,7 +4,7 @@
 #     support.sh [MESSAGE]
 set -euo pipefail
 
-url=${FANFARE_URL:-http://127.0.0.1:8080}
+url=${BROKER_URL:-http://127.0.0.1:8080}
 email=${EMAIL:-user@example.com}
 password=${PASSWORD:-password123}
 
