@@ -90,11 +90,17 @@ pub enum Wire {
     SocketIoOffset,
     /// `42/custom,["event",DATA]`, the second namespace of the conformance echo application.
     SocketIoCustom,
+    /// `42/chat,["event",DATA]` (`mobile`).
+    SocketIoChat,
+    /// `42/wallet,["event",DATA]` (`mobile`).
+    SocketIoWallet,
+    /// `{"message_type","chat_session_id","user_id","content"?,"timestamp","metadata"}` (`support`).
+    Session,
 }
 
 impl Wire {
     /// How many wires there are: the length of every per-wire array.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 9;
 
     /// All wires, in index order.
     pub const ALL: [Wire; Wire::COUNT] = [
@@ -104,6 +110,9 @@ impl Wire {
         Wire::SocketIo,
         Wire::SocketIoOffset,
         Wire::SocketIoCustom,
+        Wire::SocketIoChat,
+        Wire::SocketIoWallet,
+        Wire::Session,
     ];
 
     /// The wire's place in a per-wire array.
@@ -120,6 +129,9 @@ impl Wire {
             Wire::SocketIo => "socketio",
             Wire::SocketIoOffset => "socketio_offset",
             Wire::SocketIoCustom => "socketio_custom",
+            Wire::SocketIoChat => "socketio_chat",
+            Wire::SocketIoWallet => "socketio_wallet",
+            Wire::Session => "session",
         }
     }
 
@@ -129,15 +141,19 @@ impl Wire {
             Wire::Native | Wire::SocketIo | Wire::SocketIoOffset | Wire::SocketIoCustom => App::Market,
             Wire::Typed => App::Account,
             Wire::Conversation => App::Conversation,
+            Wire::SocketIoChat | Wire::SocketIoWallet => App::Mobile,
+            Wire::Session => App::Support,
         }
     }
 
     /// The Socket.IO namespace; `None` where the wire is another protocol's.
     pub const fn namespace(self) -> Option<&'static str> {
         match self {
-            Wire::Native | Wire::Typed | Wire::Conversation => None,
+            Wire::Native | Wire::Typed | Wire::Conversation | Wire::Session => None,
             Wire::SocketIo | Wire::SocketIoOffset => Some("/"),
             Wire::SocketIoCustom => Some("/custom"),
+            Wire::SocketIoChat => Some("/chat"),
+            Wire::SocketIoWallet => Some("/wallet"),
         }
     }
 

@@ -48,11 +48,15 @@ pub enum CloseReason {
     },
     /// Our fault.
     Internal,
+    /// The client may not be where it came: a bad token, an unknown session, one it takes no part in.
+    Policy(&'static str),
+    /// The support session was closed.
+    SessionClosed,
 }
 
 impl CloseReason {
     /// The labels of `fanfare_connections_closed_total`, in index order.
-    pub const LABELS: [&'static str; 18] = [
+    pub const LABELS: [&'static str; 20] = [
         "client_closed",
         "connection_lost",
         "answered",
@@ -71,6 +75,8 @@ impl CloseReason {
         "disconnected",
         "internal",
         "client_left",
+        "policy",
+        "session_closed",
     ];
 
     /// The place of this reason in a per-reason array.
@@ -94,6 +100,8 @@ impl CloseReason {
             CloseReason::Disconnected { .. } => 15,
             CloseReason::Internal => 16,
             CloseReason::ClientLeft => 17,
+            CloseReason::Policy(_) => 18,
+            CloseReason::SessionClosed => 19,
         }
     }
 
@@ -108,12 +116,13 @@ impl CloseReason {
             CloseReason::ClientClosed
             | CloseReason::ClientLeft
             | CloseReason::Answered
+            | CloseReason::SessionClosed
             | CloseReason::ConnectionLost => 1000,
             CloseReason::GoingAway | CloseReason::PingTimeout | CloseReason::HandshakeTimeout => 1001,
             CloseReason::ProtocolError(_) | CloseReason::TlsError => 1002,
             CloseReason::UnsupportedData => 1003,
             CloseReason::InvalidUtf8 => 1007,
-            CloseReason::TokenExpired | CloseReason::Abuse => 1008,
+            CloseReason::TokenExpired | CloseReason::Abuse | CloseReason::Policy(_) => 1008,
             CloseReason::MessageTooLarge => 1009,
             CloseReason::Internal => 1011,
             CloseReason::SlowConsumer | CloseReason::Overloaded => 1013,
@@ -129,7 +138,7 @@ impl CloseReason {
             | CloseReason::Answered
             | CloseReason::ConnectionLost => "",
             CloseReason::GoingAway => "server is going away, reconnect",
-            CloseReason::ProtocolError(what) => what,
+            CloseReason::ProtocolError(what) | CloseReason::Policy(what) => what,
             CloseReason::UnsupportedData => "send text, not binary",
             CloseReason::InvalidUtf8 => "text is not UTF-8",
             CloseReason::MessageTooLarge => "message too large",
@@ -142,6 +151,7 @@ impl CloseReason {
             CloseReason::Overloaded => "overloaded, try again later",
             CloseReason::Disconnected { reason, .. } => reason,
             CloseReason::Internal => "internal error",
+            CloseReason::SessionClosed => "session closed",
         }
     }
 
@@ -154,6 +164,7 @@ impl CloseReason {
                 | CloseReason::Answered
                 | CloseReason::ConnectionLost
                 | CloseReason::GoingAway
+                | CloseReason::SessionClosed
         )
     }
 

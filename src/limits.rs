@@ -245,6 +245,8 @@ pub const PRESENCE_USERS: usize = 100;
 pub const MESSAGE_RATES: usize = 8;
 /// Requests of one client that the store has not answered; further ones are refused.
 pub const STORE_REQUESTS: u32 = 64;
+/// Connections of one user to all support sessions together (`spec/decisions.md` 5); `connections_per_user` is for each.
+pub const SUPPORT_CONNECTIONS: u32 = 100;
 /// Longest body of a request over HTTP, bytes (`spec/decisions.md` 16). Those of polls have the limit of messages.
 pub const BODY_BYTES: usize = 64 * 1024;
 /// Refusals in a row after which a connection is closed (`spec/limits.md`).

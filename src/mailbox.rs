@@ -4,12 +4,15 @@
 //! never full, and a *data* lane, which may be full; nobody ever blocks on it. From the router to a shard both share
 //! one FIFO, because a join must take its place among the publications of its room.
 
+pub mod support;
+
 use std::sync::Arc;
 
 use smol_str::SmolStr;
 use uuid::Uuid;
 
 use crate::audience::App;
+use crate::mailbox::support::{SupportNews, SupportWord};
 use crate::record::{Answer, Effect, Query, Refusal, Write};
 use crate::room::name::RoomName;
 use crate::room::pattern::Policy;
@@ -109,6 +112,8 @@ pub enum ToShard {
         /// Connections it was addressed to.
         count: u64,
     },
+    /// Of support sessions.
+    Support(SupportWord),
 }
 
 /// From a shard to the router.
@@ -236,6 +241,8 @@ pub enum ToRouter {
     },
     /// A client speaks to the backends. Data lane.
     Forward(Box<Forward>),
+    /// Of support sessions.
+    Support(SupportNews),
 }
 
 impl ToRouter {

@@ -3,6 +3,8 @@
 //! The one structure that threads share. The map is lock-free; an entry's numbers are atomics.
 //! An entry lives while it has connections or one of its rates has not run out.
 
+mod seats;
+
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -15,6 +17,8 @@ use smol_str::SmolStr;
 use crate::audience::App;
 use crate::hash::hash;
 use crate::limits::{MESSAGE_RATES, Rate};
+
+pub use seats::{Seat, Seats};
 
 /// Which rate of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +107,11 @@ impl User {
             GONE => 0,
             total => total,
         }
+    }
+
+    /// Connections in one app.
+    pub fn connections_in(&self, app: App) -> u32 {
+        self.connections[app.index()].load(Ordering::Acquire)
     }
 
     /// Counts one event against a rate; `Err`: how long to wait.
@@ -275,6 +284,8 @@ impl Equivalent<Known> for ById<'_> {
 pub struct Users {
     users: papaya::HashMap<Known, (), ahash::RandomState>,
     addresses: papaya::HashMap<IpAddr, Arc<AtomicU64>, ahash::RandomState>,
+    /// Connections to support sessions.
+    pub seats: Arc<Seats>,
 }
 
 impl Users {

@@ -351,6 +351,7 @@ impl Bench {
                 | Output::Tell { .. }
                 | Output::Presence { .. }
                 | Output::Forward { .. }
+                | Output::Live(_)
                 | Output::Store { .. } => {
                     sent = None;
                     continue;

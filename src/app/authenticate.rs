@@ -7,7 +7,9 @@ use crate::close::{CloseReason, ErrorCode};
 impl Session {
     /// The token's time is over: tell the client, or end it when the grace is over too.
     pub(super) fn token_over(&mut self, context: &mut Context<'_>) {
-        if std::mem::replace(&mut self.in_grace, true) {
+        // A wire without words for it has no grace (`spec/auth.md`).
+        let has_grace = !matches!(self.state, State::Support(_));
+        if std::mem::replace(&mut self.in_grace, true) || !has_grace {
             return context.out.push(Output::Close(CloseReason::TokenExpired));
         }
         match self.state {
@@ -16,11 +18,11 @@ impl Session {
                     message.put("type", "tokenExpired");
                 });
             }
-            State::Market | State::Conversation(_) => {
+            State::Market | State::Conversation(_) | State::Mobile(_) => {
                 context.out.reply(self.reply_to(context), "token_expired", |_| {})
             }
-            // Nobody asks it for tokens.
-            State::Echo(_) => {}
+            // Nobody asks it for tokens; or it has ended above.
+            State::Echo(_) | State::Support(_) => {}
         }
         context.out.push(Output::Deadline);
     }

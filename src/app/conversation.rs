@@ -4,12 +4,12 @@
 //! by [`tell`], so a session answers only what nobody else is told. Who may do what the store decides.
 
 mod backend;
-mod content;
+pub(in crate::app) mod content;
 mod joined;
 mod messages;
 pub(in crate::app) mod shapes;
 mod status;
-mod tell;
+pub(in crate::app) mod tell;
 mod typing;
 
 use std::borrow::Cow;
@@ -111,15 +111,15 @@ impl Purpose {
 
 /// A request that is refused.
 #[derive(Clone, Debug)]
-pub(super) struct Refused {
-    code: ErrorCode,
-    message: Cow<'static, str>,
-    details: Details,
+pub(in crate::app) struct Refused {
+    pub code: ErrorCode,
+    pub message: Cow<'static, str>,
+    pub details: Details,
 }
 
 /// What an error says beyond its message.
 #[derive(Clone, Debug)]
-pub(super) enum Details {
+pub(in crate::app) enum Details {
     /// Nothing.
     None,
     /// Which field is wrong, and what would be right.
@@ -138,23 +138,23 @@ impl Details {
 
 impl Refused {
     /// A field that is missing or wrong.
-    fn field(field: &'static str, error: impl Into<Cow<'static, str>>) -> Refused {
+    pub(in crate::app) fn field(field: &'static str, error: impl Into<Cow<'static, str>>) -> Refused {
         let error = error.into();
         let details = Details::Field(field, error.clone());
         Refused { code: ErrorCode::ValidationError, message: error, details }
     }
 
     /// An id that names nothing.
-    fn not_found(field: &'static str, what: &'static str) -> Refused {
+    pub(in crate::app) fn not_found(field: &'static str, what: &'static str) -> Refused {
         let refused = Refused::field(field, format!("there is no such {what}"));
         Refused { code: ErrorCode::NotFound, ..refused }
     }
 
-    fn too_fast(message: &'static str, wait: Duration) -> Refused {
+    pub(in crate::app) fn too_fast(message: &'static str, wait: Duration) -> Refused {
         Refused { code: ErrorCode::RateLimited, message: message.into(), details: Details::Wait(wait) }
     }
 
-    fn busy() -> Refused {
+    pub(in crate::app) fn busy() -> Refused {
         Refused::too_fast("the server is busy: send this again in a moment", STORE_WAIT)
     }
 
@@ -170,7 +170,9 @@ impl Refused {
                 return Refused { code: ErrorCode::Forbidden, ..refused };
             }
             Refusal::Invalid { field, error } => return Refused::field(field, *error),
-            Refusal::EmailTaken | Refusal::Token(_) => (ErrorCode::ValidationError, Details::None),
+            Refusal::EmailTaken | Refusal::Token(_) | Refusal::Closed => {
+                (ErrorCode::ValidationError, Details::None)
+            }
             Refusal::Internal { error_id } => (ErrorCode::InternalError, Details::ErrorId(*error_id)),
         };
         Refused { code, message: refusal.to_string().into(), details }
@@ -190,6 +192,8 @@ impl Session {
     pub fn typing_deadline(&self) -> Option<u64> {
         match &self.state {
             State::Conversation(chat) => chat.typing.deadline(),
+            State::Mobile(mobile) => mobile.typing.deadline(),
+            State::Support(support) => Session::support_deadline(support),
             _ => None,
         }
     }
@@ -364,14 +368,13 @@ impl Session {
 
     /// Sees to a publish that was not taken; `false`: the client is to be told.
     pub(super) fn is_settled(&mut self, asked: Asked, context: &mut Context<'_>) -> bool {
-        if self.app() != App::Conversation {
-            return false;
-        }
         let is_stop = asked.event == "typing:stop";
-        if is_stop {
-            self.retry_stop(asked.ack, context);
+        match self.app() {
+            App::Conversation if is_stop => self.retry_stop(asked.ack, context),
+            App::Mobile if is_stop => self.retry_mobile_stop(context),
+            _ => return false,
         }
-        is_stop
+        true
     }
 }
 

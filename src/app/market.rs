@@ -4,10 +4,9 @@
 mod messages;
 mod rooms;
 
-use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::app::{Context, Input, Output, ReplyTo, Session, string, wait_ms};
+use crate::app::{Context, Input, Output, ReplyTo, Session, packet_event, string, wait_ms};
 use crate::audience::Wire;
 use crate::close::{CloseReason, ErrorCode};
 use crate::proto::json::Raw;
@@ -47,13 +46,7 @@ impl Session {
 
     /// A Socket.IO packet's array.
     fn market_packet(&mut self, args: Raw<'_>, is_binary: bool, context: &mut Context<'_>) {
-        let mut args = args.items();
-        // Socket.IO allows numbers as names; none of the events here has one.
-        let event = args.next().and_then(|name| match name.is_number() {
-            true => Some(Cow::Borrowed(name.text())),
-            false => name.as_str(),
-        });
-        let Some(event) = event else {
+        let Some((event, data)) = packet_event(args) else {
             return self.malformed(context, "an event has a name, for example [\"ping\",{}]");
         };
         if !self.allowed(context, Some(&event)) {
@@ -62,7 +55,7 @@ impl Session {
         if is_binary {
             return self.invalid(context, "this server takes no binary data: send JSON", Some(&event));
         }
-        self.market_event(&event, args.next(), context);
+        self.market_event(&event, data, context);
     }
 
     fn market_event(&mut self, event: &str, data: Option<Raw<'_>>, context: &mut Context<'_>) {

@@ -8,21 +8,25 @@ mod authenticate;
 pub mod conversation;
 mod echo;
 mod market;
+pub mod mobile;
 pub mod outputs;
 pub mod rest;
+pub mod support;
 pub mod wire;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use smol_str::SmolStr;
 use uuid::Uuid;
 
 use crate::audience::{App, Wire};
 use crate::auth::{Details, Identity, Verifier};
 use crate::close::{CloseReason, ErrorCode};
-use crate::limits::{self, Limits, Rate};
+use crate::limits::{self, Limits, NAME_BYTES, Rate};
 use crate::proto::json::{Parser, Raw};
 use crate::record::{Answer, Person, Refusal};
 use crate::room::pattern::RoomPatterns;
@@ -32,7 +36,7 @@ use crate::time::Now;
 use crate::users::{Meter, Presence, User};
 
 pub use account::Labels;
-pub use outputs::{Asked, Output, Outputs, ReplyTo, StoreRequest};
+pub use outputs::{Asked, Live, Output, Outputs, ReplyTo, StoreRequest};
 
 /// What sessions need of the configuration. Replaced whole at a reload.
 #[derive(Clone, Debug)]
@@ -158,10 +162,17 @@ pub enum Input<'a> {
         /// As it was asked.
         ticket: u64,
     },
+    /// The client has shown that it has what it was sent ([`Session::awaits_word`]).
+    Heard,
     /// [`Session::typing_deadline`] has come.
     TypingOver,
     /// The client is gone: nothing reaches it any more, but it may have something to tell others. Comes once, last.
     Gone,
+    /// The router counts the client among those of its support session, as one more of its user's.
+    Here {
+        /// Users who are connected to it.
+        users: u64,
+    },
     /// The server is about to close the connection.
     Closing(&'a CloseReason),
 }
@@ -201,8 +212,10 @@ enum State {
     Account(Option<Box<Labels>>),
     Market,
     Conversation(Box<conversation::Chat>),
+    Mobile(Box<mobile::Mobile>),
     /// The payload of CONNECT.
     Echo(Box<str>),
+    Support(Box<support::Support>),
 }
 
 /// Who a new client is.
@@ -229,6 +242,13 @@ pub enum AppOpening {
     Market(Wire),
     /// `conversation`.
     Conversation,
+    /// `mobile`.
+    Mobile {
+        /// Of which namespace.
+        wire: Wire,
+        /// The user has another connection.
+        has_other: bool,
+    },
     /// The echo application of the conformance suites.
     Echo {
         /// One of Socket.IO.
@@ -236,6 +256,8 @@ pub enum AppOpening {
         /// The payload of CONNECT as it was written; empty: none.
         auth: Box<str>,
     },
+    /// `support`.
+    Support(support::SupportOpening),
 }
 
 impl Session {
@@ -249,7 +271,11 @@ impl Session {
             AppOpening::Account(labels) => (State::Account(labels.into_boxed()), Wire::Typed),
             AppOpening::Market(wire) => (State::Market, wire),
             AppOpening::Conversation => (State::Conversation(Box::default()), Wire::Conversation),
+            AppOpening::Mobile { wire, has_other } => {
+                (State::Mobile(Box::new(mobile::Mobile::new(has_other))), wire)
+            }
             AppOpening::Echo { wire, auth } => (State::Echo(auth), wire),
+            AppOpening::Support(opening) => (State::Support(Box::new(opening.into())), Wire::Session),
         };
         Session {
             user: opening.user,
@@ -310,7 +336,7 @@ impl Session {
     pub fn labels(&self) -> Option<&Labels> {
         match &self.state {
             State::Account(labels) => labels.as_deref(),
-            State::Market | State::Conversation(_) | State::Echo(_) => None,
+            _ => None,
         }
     }
 
@@ -350,7 +376,9 @@ impl Session {
                 State::Account(_) => self.account_input(other, context),
                 State::Market => self.market_input(other, context),
                 State::Conversation(_) => self.conversation_input(other, context),
+                State::Mobile(_) => self.mobile_input(other, context),
                 State::Echo(auth) => self.echo_input(auth, other, context),
+                State::Support(_) => self.support_input(other, context),
             },
         }
     }
@@ -362,7 +390,8 @@ impl Session {
                 State::Market => self.market_message(message, context),
                 State::Conversation(_) => self.conversation_message(message, context),
                 // Its clients send packets.
-                State::Echo(_) => {}
+                State::Mobile(_) | State::Echo(_) => {}
+                State::Support(_) => self.support_message(message, context),
             },
             Ok(_) => self.malformed(context, "a message is a JSON object"),
             Err(error) => self.malformed(context, &error.to_string()),
@@ -415,7 +444,12 @@ impl Session {
                 let details = conversation::Details::of_wait(wait);
                 conversation::write_error(self.reply_to(context), context, code, message, event, details);
             }
+            State::Mobile(_) => {
+                let refused = mobile::Refused::new(code, message.to_owned()).after(wait);
+                mobile::write_error(self.reply_to(context), context, &refused, event);
+            }
             State::Echo(_) => self.echo_error(code, message, wait, context),
+            State::Support(_) => self.support_refusal(code, message, event, wait, context),
         }
     }
 
@@ -440,8 +474,27 @@ fn person(user: &str, details: Option<&Details>) -> Person {
 }
 
 /// A string member, or `None` where it is missing or something else.
-fn string<'a>(object: Raw<'a>, key: &str) -> Option<std::borrow::Cow<'a, str>> {
+fn string<'a>(object: Raw<'a>, key: &str) -> Option<Cow<'a, str>> {
     object.get(key).and_then(Raw::as_str)
+}
+
+/// A user's id as a client writes it: a string, or an integer, as `sub` may be.
+fn user_id(id: Raw<'_>) -> Option<SmolStr> {
+    let is_integer = !id.text().is_empty() && id.text().bytes().all(|byte| byte.is_ascii_digit());
+    let id = if is_integer { Cow::Borrowed(id.text()) } else { id.as_str()? };
+    let is_good = (1..=NAME_BYTES).contains(&id.len()) && !id.chars().any(char::is_control);
+    is_good.then(|| SmolStr::new(id))
+}
+
+/// The name of a Socket.IO event, and its first argument. `None`: it has no name.
+fn packet_event(args: Raw<'_>) -> Option<(Cow<'_, str>, Option<Raw<'_>>)> {
+    let mut args = args.items();
+    // Socket.IO allows numbers as names; no event here has one.
+    let name = args.next().and_then(|name| match name.is_number() {
+        true => Some(Cow::Borrowed(name.text())),
+        false => name.as_str(),
+    })?;
+    Some((name, args.next()))
 }
 
 #[cfg(test)]

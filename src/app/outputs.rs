@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use smol_str::SmolStr;
+use uuid::Uuid;
 
 use crate::app::wire::socketio::{self, Kind};
 use crate::app::wire::{self, Object};
@@ -112,6 +113,22 @@ pub enum Output {
     Deadline,
     /// End the connection.
     Close(CloseReason),
+    /// What the router is to count.
+    Live(Live),
+}
+
+/// What the router is told of clients of support sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Live {
+    /// The client is connected to its session.
+    Came,
+    /// It has begun to type, or stopped.
+    Types {
+        /// Where.
+        session: Uuid,
+        /// It has begun.
+        is_typing: bool,
+    },
 }
 
 /// A request to the store.

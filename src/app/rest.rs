@@ -5,12 +5,83 @@
 
 pub mod conversations;
 pub mod login;
+pub mod mobile;
+pub mod support;
 
 use std::borrow::Cow;
 use std::time::Duration;
 
+use crate::app::rest::conversations::Call;
 use crate::app::wire::Object;
+use crate::app::{AppSettings, StoreRequest};
+use crate::audience::App;
 use crate::close::ErrorCode;
+use crate::metrics::LimitKind;
+use crate::proto::json::Parser;
+use crate::record::{Answer, Refusal};
+use crate::users::User;
+
+/// An endpoint that asks the store something for a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// Of the app `conversation`.
+    Conversations(conversations::Endpoint),
+    /// Of the app `mobile`.
+    Mobile(mobile::Endpoint),
+}
+
+impl Stored {
+    /// The endpoint of a path, if its app is `served`; `None`: it is not one of these.
+    pub fn find(method: &str, path: &str, served: &dyn Fn(App) -> bool) -> Option<Result<Stored, RestError>> {
+        let conversation = || Some(conversations::endpoint(method, path)?.map(Stored::Conversations));
+        let mobile = || Some(mobile::endpoint(method, path)?.map(Stored::Mobile));
+        let conversation = served(App::Conversation).then(conversation).flatten();
+        conversation.or_else(|| served(App::Mobile).then(mobile).flatten())
+    }
+
+    /// What to ask the store.
+    ///
+    /// # Errors
+    /// What the client is to do better.
+    pub fn request(&mut self, call: &Call<'_>, parser: &mut Parser) -> Result<StoreRequest, RestError> {
+        match self {
+            Stored::Conversations(endpoint) => endpoint.request(call, parser),
+            Stored::Mobile(endpoint) => endpoint.request(call, parser),
+        }
+    }
+
+    /// The limit that a 429 is due to.
+    pub const fn limit(self) -> LimitKind {
+        match self {
+            Stored::Conversations(_) => LimitKind::Conversations,
+            Stored::Mobile(_) => LimitKind::Messages,
+        }
+    }
+
+    /// The store was busy: what was counted for the request is given back.
+    pub fn not_asked(self, user: &User, settings: &AppSettings) {
+        match self {
+            Stored::Conversations(endpoint) => endpoint.not_asked(user, settings),
+            Stored::Mobile(endpoint) => endpoint.not_asked(user, settings),
+        }
+    }
+
+    /// The answer, from the store's.
+    ///
+    /// # Errors
+    /// What the store refused.
+    pub fn response(
+        self,
+        answer: &Result<Answer, Refusal>,
+        user: &User,
+        settings: &AppSettings,
+    ) -> Result<RestAnswer, RestError> {
+        match self {
+            Stored::Conversations(endpoint) => endpoint.response(answer, user, settings),
+            Stored::Mobile(endpoint) => endpoint.response(answer, user),
+        }
+    }
+}
 
 /// An answer that is an error.
 #[derive(Clone, Debug, PartialEq, Eq)]

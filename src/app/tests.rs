@@ -101,6 +101,7 @@ impl Bench {
                 Output::Store { ticket, what } => (Some(format!("store {ticket} {what:?}")), 0..0),
                 Output::Deadline => (Some("deadline".to_owned()), 0..0),
                 Output::Close(reason) => (Some(format!("close {}", reason.code())), 0..0),
+                Output::Live(live) => (Some(format!("{live:?}")), 0..0),
             };
             words.extend(word);
             words.extend(frames(self.out.text(&text)));

@@ -57,7 +57,9 @@ impl Backing {
         router: Alarm,
     ) -> Result<Option<Backing>, StartError> {
         let issues = config.auth.issue_tokens && verifier.signs();
-        if !issues && !config.apps.is_on(App::Conversation) {
+        let keeps =
+            [App::Conversation, App::Support, App::Mobile].into_iter().any(|app| config.apps.is_on(app));
+        if !issues && !keeps {
             return Ok(None);
         }
         let (login, workers) = match issues {

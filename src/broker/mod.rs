@@ -19,7 +19,6 @@ use parking_lot::Mutex;
 
 use crate::accept::Acceptor;
 use crate::admin::{AdminServer, AdminSettings, Control};
-use crate::audience::App;
 use crate::auth::{UsedTokens, Verifier};
 use crate::broker::backing::{Backed, Backing, BackingThreads};
 use crate::broker::ports::{Addresses, Ports};
@@ -118,7 +117,7 @@ impl Broker {
         let shard_metrics: Vec<Arc<ShardMetrics>> = (0..shards).map(|_| Arc::default()).collect();
         let router_metrics = Arc::new(RouterMetrics::default());
         let mut router_settings = settings::router_settings(config, &patterns, shards, tls.ingest.clone());
-        router_settings.has_store = backing.is_some() && config.apps.is_on(App::Conversation);
+        router_settings.keeps = config.apps.on.map(|is_on| is_on && backing.is_some());
         let routing = Routing {
             router: Router::new(router_settings, Arc::clone(&router_metrics), shard_metrics.clone()),
             poll,

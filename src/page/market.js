@@ -90,10 +90,13 @@ function rowOf(symbol) {
   trend.append(line);
   const row = make("tr", { ariaSelected: String(symbol === shown), dataset: { symbol } });
   row.append(make("th", { scope: "row" }, choose), price, change, volume, make("td", { className: "spare" }, trend));
-  find("#prices tbody").append(row);
   find("#no-prices").hidden = true;
   const entry = { row, price, change, volume, trend, line, prices: [] };
   rows.set(symbol, entry);
+  // The pairs that are known first, in their order; then the others as they come.
+  const place = (name) => [...wanted].indexOf(name) >>> 0;
+  const body = find("#prices tbody");
+  body.insertBefore(row, [...body.rows].find((other) => place(other.dataset.symbol) > place(symbol)) ?? null);
   return entry;
 }
 

@@ -5,6 +5,8 @@ use std::fmt;
 use smol_str::SmolStr;
 use uuid::Uuid;
 
+use super::mobile::{MobileAnswer, MobileEffect};
+use super::support::{SupportAnswer, SupportEffect};
 use super::{Account, Conversation, Message, Person, Refreshed, TokenFault};
 
 /// The answer to a request that was carried out. What it tells is durable.
@@ -81,6 +83,10 @@ pub enum Answer {
     Accounts(Vec<Account>),
     /// The refresh token is good.
     Refreshed(Box<Refreshed>),
+    /// To a request of the app `mobile`.
+    Mobile(MobileAnswer),
+    /// To a request of the app `support`.
+    Support(Box<SupportAnswer>),
 }
 
 /// A page of a history.
@@ -115,6 +121,8 @@ pub enum Refusal {
         /// To be found in the log.
         error_id: Uuid,
     },
+    /// The session is closed.
+    Closed,
 }
 
 impl fmt::Display for Refusal {
@@ -128,6 +136,7 @@ impl fmt::Display for Refusal {
             Refusal::Internal { error_id } => {
                 write!(f, "the store failed: try again; the log says more beside the id {error_id}")
             }
+            Refusal::Closed => f.write_str("the session is closed: open another one"),
         }
     }
 }
@@ -198,4 +207,8 @@ pub enum Effect {
         /// When.
         delivered_at: u64,
     },
+    /// Of the app `mobile`.
+    Mobile(MobileEffect),
+    /// Of the app `support`.
+    Support(SupportEffect),
 }

@@ -1,4 +1,4 @@
-//! What the store keeps, is asked and answers, as values: people, conversations, messages, accounts.
+//! What the store keeps, is asked and answers, as values: people, conversations, messages, accounts, wallets.
 //!
 //! The apps read and write these; the store (`store/`) turns them into rows. Nothing here knows databases, JSON, clients
 //! or threads. Times are milliseconds since the Unix epoch. `spec/conversation.md` and `spec/auth.md` ("Issuing tokens")
@@ -6,7 +6,9 @@
 
 mod account;
 mod answer;
+pub mod mobile;
 mod request;
+pub mod support;
 
 use std::fmt;
 use std::str::FromStr;

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 use uuid::Uuid;
 
+use super::mobile::{MobileQuery, MobileWrite};
+use super::support::{SupportQuery, SupportWrite};
 use super::{Cursor, MessageType, NewAccount, NewRefreshToken, Person, TokenHash};
 use crate::settings::Secret;
 
@@ -111,6 +113,10 @@ pub enum Write {
         /// Which.
         family: Uuid,
     },
+    /// A change of the app `mobile`. [`Answer::Mobile`](super::Answer::Mobile).
+    Mobile(MobileWrite),
+    /// A change of the app `support`. [`Answer::Support`](super::Answer::Support).
+    Support(SupportWrite),
 }
 
 /// A question.
@@ -176,6 +182,10 @@ pub enum Query {
         /// Most of them.
         limit: usize,
     },
+    /// A question of the app `mobile`. [`Answer::Mobile`](super::Answer::Mobile).
+    Mobile(MobileQuery),
+    /// A question of the app `support`. [`Answer::Support`](super::Answer::Support).
+    Support(SupportQuery),
 }
 
 impl Query {

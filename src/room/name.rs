@@ -41,6 +41,16 @@ impl RoomName {
         RoomName::named(&format!("\u{3}{conversation}:{user}"))
     }
 
+    /// The internal room of a participant's connections to a support session.
+    pub fn support(session: Uuid, user: &str) -> RoomName {
+        RoomName::named(&format!("\u{4}{session}:{user}"))
+    }
+
+    /// The internal room of a user's connections to all of his support sessions at once.
+    pub fn support_feed(user: &str) -> RoomName {
+        RoomName::named(&format!("\u{5}{user}"))
+    }
+
     /// The internal room of everyone.
     pub fn everyone() -> RoomName {
         RoomName::named("\u{0}")

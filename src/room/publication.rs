@@ -157,6 +157,8 @@ pub struct Publication {
     pub received: Now,
     /// The acknowledgement that waits for counts.
     pub ticket: Option<u64>,
+    /// The number of the personal message that it tells its recipient; 0: it is none.
+    pub message: u64,
     /// Shards that have not yet written it.
     unwritten: AtomicU32,
 }
@@ -200,6 +202,7 @@ impl Publication {
             ts: draft.ts,
             received,
             ticket: None,
+            message: 0,
             unwritten: AtomicU32::new(0),
         }
     }

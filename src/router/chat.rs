@@ -11,6 +11,8 @@ use hashbrown::HashMap;
 use smol_str::SmolStr;
 
 use crate::app::conversation::{self, Delivered, NotSaid};
+use crate::app::mobile;
+use crate::audience::App;
 use crate::close::ErrorCode;
 use crate::mailbox::{Asker, FromStore, Request, ToShard, ToStore};
 use crate::metrics::IngestResult;
@@ -19,6 +21,7 @@ use crate::record::{Answer, Effect, Query, Refusal, Write};
 use crate::room::interest::Interest;
 use crate::room::publication::{Publication, Target};
 use crate::router::counted::Waiter;
+use crate::router::kept::KeptLines;
 use crate::router::presence::Presences;
 use crate::router::publisher::Publisher;
 use crate::router::replies::{Counted, publisher_of, ticket};
@@ -38,6 +41,8 @@ enum Question {
     Contacts { user: SmolStr, username: Option<SmolStr>, is_online: bool },
     /// Answers the publisher.
     Line { number: u64, id: Option<Box<str>> },
+    /// Publishes a line for this user, of which something is kept now.
+    Kept { user: SmolStr },
 }
 
 /// What the router knows of chat.
@@ -50,11 +55,19 @@ pub struct Chat {
     /// By ticket.
     questions: HashMap<u64, Question, ahash::RandomState>,
     to_store: VecDeque<ToStore>,
+    /// Lines that wait for the store.
+    pub(super) kept: KeptLines,
 }
 
 impl Chat {
     fn write(&mut self, asker: Asker, what: Write, now: Now) {
         self.to_store.push_back(ToStore::Write(Request { asker, at: now.unix_ms(), what }));
+    }
+
+    /// Has something of a line for this user kept.
+    pub(super) fn ask_to_keep(&mut self, ticket: u64, user: SmolStr, what: Write, now: Now) {
+        self.questions.insert(ticket, Question::Kept { user });
+        self.write(Asker::Router { ticket }, what, now);
     }
 
     /// Tells the store who was reached.
@@ -82,6 +95,7 @@ impl Router {
     /// Takes what the store says.
     pub fn from_store(&mut self, said: FromStore, now: Now, post: &mut impl Post) {
         match said {
+            FromStore::Effect(Effect::Support(effect)) => self.tell_support(effect, now, post),
             FromStore::Effect(effect) => self.tell(&effect, now, post),
             FromStore::Answer { asker: Asker::Router { ticket }, answer } => {
                 self.answered(ticket, &answer, now, post);
@@ -99,6 +113,12 @@ impl Router {
 
     /// Publishes what follows from a change.
     fn tell(&mut self, effect: &Effect, now: Now, post: &mut impl Post) {
+        if let Effect::Mobile(effect) = effect {
+            for told in mobile::tell(effect, now) {
+                let receipt = told.receipt.map(|receipt| Waiter::Receipt(Write::Mobile(receipt)));
+                self.publish_chat(told.publication, receipt, post);
+            }
+        }
         for told in conversation::tell(effect, now) {
             let is_there = |room| self.in_use(&room).is_some_and(|key| !self.interest(key).is_empty());
             if told.unless.is_some_and(is_there) {
@@ -120,7 +140,10 @@ impl Router {
         post: &mut impl Post,
     ) {
         let (room, interest) = match publication.target {
-            Target::User => (None, self.chat.presences.shards(publication.name())),
+            Target::User if publication.app == Some(App::Conversation) => {
+                (None, self.chat.presences.shards(publication.name()))
+            }
+            Target::User => (None, self.presences.shards(publication.name())),
             Target::Room | Target::Broadcast => {
                 let room = self.rooms.find(publication.name_hash(), publication.name());
                 (room, room.map_or(Interest::default(), |room| self.interest(room)))
@@ -162,6 +185,7 @@ impl Router {
                 self.count(if answer.is_ok() { IngestResult::Operation } else { IngestResult::Rejected });
                 self.send(key);
             }
+            Some(Question::Kept { user }) => self.line_kept(&user, ticket, answer, now, post),
             None => {}
         }
     }
@@ -175,7 +199,7 @@ impl Router {
         what: Write,
         now: Now,
     ) {
-        if !self.settings.has_store {
+        if !self.settings.keeps[App::Conversation.index()] {
             let message = "this server keeps no conversations: switch on apps.conversation";
             return self.refuse(publisher, number, id, ErrorCode::NotFound, message);
         }

@@ -39,6 +39,11 @@ impl PublishIds {
         }
     }
 
+    /// Whether `id` was published to the target before.
+    pub fn is_known(&mut self, kind: &str, target: &str, id: &str, now: u64) -> bool {
+        matches!(self.look_up(kind, target, id, now), Seen::Before(_))
+    }
+
     /// Remembers a new id.
     pub fn note(&mut self, key: u128, offset: u64, now: u64) {
         if self.ages.len() >= PUBLISH_IDS

@@ -3,6 +3,7 @@
 use subtle::ConstantTimeEq;
 
 use crate::app::conversation::{self, NotSaid};
+use crate::app::mobile::NotKept;
 use crate::close::ErrorCode;
 use crate::limits::{TURN_BYTES, TURN_EVENTS};
 use crate::mailbox::ToShard;
@@ -134,7 +135,16 @@ impl Router {
                 false
             }
             Ok(Line::Publish(publish)) => {
-                match self.publish_line(key, publisher, &publish, now, post) {
+                match self.keep_line(key, publisher, (number, text), &publish, now) {
+                    Some(Ok(())) => return true,
+                    Some(Err(NotKept(error))) => {
+                        let id = publish.id.as_deref();
+                        self.refuse(publisher, number, id, ErrorCode::ValidationError, error);
+                        return true;
+                    }
+                    None => {}
+                }
+                match self.publish_line((key, None), &mut publisher.replies, &publish, now, post) {
                     Ok(result) => self.count(result),
                     Err((code, message)) => {
                         self.refuse(publisher, number, publish.id.as_deref(), code, &message);

@@ -9,6 +9,7 @@ mod counted;
 mod ids;
 mod ingest;
 mod keep;
+mod kept;
 mod living;
 mod presence;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod publisher;
 mod recovery;
 mod replies;
 mod rooms;
+mod support;
 #[cfg(test)]
 mod tests;
 
@@ -29,7 +31,6 @@ use crossbeam_channel::Sender;
 use mio::net::TcpListener;
 use mio::{Interest, Registry, Token};
 use slab::Slab;
-use socket2::SockRef;
 
 use crate::audience::App;
 use crate::limits::{Limits, NAME_BYTES};
@@ -44,10 +45,11 @@ use crate::router::chat::Chat;
 use crate::router::counted::{CountedMessages, Waiter};
 use crate::router::ids::PublishIds;
 use crate::router::presence::Presences;
-use crate::router::publisher::{Publisher, Source};
+use crate::router::publisher::{Publisher, Source, set_options};
 use crate::router::recovery::Recovery;
 use crate::router::replies::{CLIENTS, UNREAD_BYTES, publisher_of};
 use crate::router::rooms::Rooms;
+use crate::router::support::SupportSessions;
 use crate::time::{self, Now};
 use crate::transport::tls::TlsConfig;
 use crate::transport::{ReadScratch, WriteScratch};
@@ -89,8 +91,8 @@ pub struct RouterSettings {
     pub tls: Option<TlsConfig>,
     /// For how long lost sessions, and the events they miss, are kept; `None`: not at all.
     pub recovery: Option<Duration>,
-    /// Whether there is a store.
-    pub has_store: bool,
+    /// The apps of which a store keeps something.
+    pub keeps: [bool; App::COUNT],
 }
 
 impl RouterSettings {
@@ -106,7 +108,7 @@ impl RouterSettings {
             json_depth: limits.json_depth,
             tls: None,
             recovery: None,
-            has_store: false,
+            keeps: [false; App::COUNT],
         }
     }
 }
@@ -133,6 +135,7 @@ pub struct Router {
     recovery: Option<Recovery>,
     counted: CountedMessages,
     chat: Chat,
+    support: SupportSessions,
     parser: Parser,
     sequence: u64,
     next_ticket: u64,
@@ -163,6 +166,7 @@ impl Router {
             recovery: settings.recovery.map(|window| Recovery::new(window, settings.rooms)),
             counted: CountedMessages::default(),
             chat: Chat::default(),
+            support: SupportSessions::default(),
             sequence: 0,
             next_ticket: 0,
             scratch: String::with_capacity(NAME_BYTES + 8),
@@ -355,7 +359,9 @@ impl Router {
                 let (client, events) = (query.client, self.missed(&query));
                 post.post(client.shard, ToShard::Missed { client, events, sequence: self.sequence });
             }
-            ToRouter::Publish { publication, .. } if publication.app == Some(App::Conversation) => {
+            ToRouter::Publish { publication, .. }
+                if matches!(publication.app, Some(App::Conversation | App::Mobile)) =>
+            {
                 self.publish_chat(*publication, None, post);
             }
             ToRouter::Publish { publication, counted } => {
@@ -364,6 +370,7 @@ impl Router {
             }
             ToRouter::Tell { publication, users } => self.tell_users(&publication, &users, post),
             ToRouter::Forward(forward) => self.forward(&forward, post),
+            ToRouter::Support(news) => self.support_news(news, now, post),
         }
     }
 
@@ -483,11 +490,4 @@ impl Router {
     pub fn has_ready(&self) -> bool {
         !self.ready.is_empty()
     }
-}
-
-/// Acknowledgements are small and somebody waits for them; a backend that is gone without a word is found out.
-/// A socket that takes neither option still works.
-fn set_options(stream: &mio::net::TcpStream) {
-    let _ = stream.set_nodelay(true);
-    let _ = SockRef::from(stream).set_keepalive(true);
 }

@@ -16,8 +16,7 @@ use crate::room::pattern::{Access, Policy};
 use crate::room::publication::{Draft, EventType, Publication, Target};
 use crate::router::counted::Waiter;
 use crate::router::ids::Seen;
-use crate::router::publisher::Publisher;
-use crate::router::replies::{Addressee, Counted, ticket};
+use crate::router::replies::{Addressee, Counted, Replies, ticket};
 use crate::router::rooms::RoomEntry;
 use crate::router::{Post, Router};
 use crate::time::{self, Now};
@@ -42,11 +41,11 @@ struct Route<'a> {
 }
 
 impl Router {
-    /// Publishes a line and answers it if it has an id.
+    /// Publishes a line and answers it if it has an id: in its place, if it has waited for one, else behind all others.
     pub(super) fn publish_line(
         &mut self,
-        key: usize,
-        publisher: &mut Publisher,
+        (key, place): (usize, Option<u64>),
+        replies: &mut Replies,
         line: &Publish<'_>,
         now: Now,
         post: &mut impl Post,
@@ -62,7 +61,10 @@ impl Router {
                 Seen::New(known_as) => new_id = Some((known_as, id)),
                 Seen::Before(offset) => {
                     let write = |out: &mut Vec<u8>| reply::write_ack(out, id, &line.target, offset, 0, true);
-                    publisher.replies.write(write);
+                    match place {
+                        Some(place) => drop(replies.settle(place, write)),
+                        None => replies.write(write),
+                    }
                     return Ok(IngestResult::Duplicate);
                 }
             }
@@ -78,16 +80,24 @@ impl Router {
         }
         let shards = route.interest.len();
         let ticket = new_id.map(|(_, id)| {
-            self.next_ticket += 1;
-            let ticket = ticket(key, self.next_ticket);
             let addressee = match &line.target {
                 LineTarget::Room(name) => Addressee::Room((&**name).into()),
                 LineTarget::User(name) => Addressee::User((&**name).into()),
                 LineTarget::Broadcast => Addressee::Everyone,
             };
-            publisher.replies.wait(ticket, shards, Counted::Ack { id: (&**id).into(), addressee, offset });
+            let ack = Counted::Ack { id: (&**id).into(), addressee, offset };
+            if let Some(place) = place {
+                replies.wait_on(place, shards, ack);
+                return place;
+            }
+            self.next_ticket += 1;
+            let ticket = ticket(key, self.next_ticket);
+            replies.wait(ticket, shards, ack);
             ticket
         });
+        if let Some(place) = place.filter(|_| ticket.is_none()) {
+            replies.settle(place, |_| {});
+        }
         if shards == 0 && route.policy == Policy::Every && !self.is_kept(route.home, route.also) {
             self.pass_over(route.home);
             return Ok(IngestResult::NoSubscribers);

@@ -3,6 +3,7 @@
 use std::io;
 
 use crossbeam_channel::Sender;
+use socket2::SockRef;
 
 use crate::audience::App;
 use crate::proto::ingest::Splitter;
@@ -11,6 +12,9 @@ use crate::transport::{Flush, Read, ReadScratch, Transport, WriteScratch};
 
 /// Most bytes read ahead of what has been published: a read's worth.
 const AHEAD: usize = 64 * 1024;
+
+/// Bytes of a publisher's lines that wait for the store; beyond them it is not read.
+const WAITING_BYTES: usize = 256 * 1024;
 
 /// One publisher.
 pub struct Publisher {
@@ -41,6 +45,8 @@ pub struct Publisher {
     pub lines: u64,
     /// Lines answered with an error.
     pub errors: u64,
+    /// Bytes of its lines that wait for the store.
+    pub waiting: usize,
 }
 
 /// Where a publisher's lines come from.
@@ -80,6 +86,7 @@ impl Publisher {
             is_broken: false,
             lines: 0,
             errors: 0,
+            waiting: 0,
         }
     }
 
@@ -168,6 +175,7 @@ impl Publisher {
         match self.source {
             // Nobody is there to read the answers, so they hold nothing back.
             _ if self.is_broken => false,
+            _ if self.waiting >= WAITING_BYTES => true,
             Source::Socket(_) => self.replies.is_full() || self.replies.bytes() >= UNREAD_BYTES,
             Source::Body(_) => self.replies.is_full(),
         }
@@ -177,4 +185,11 @@ impl Publisher {
     pub fn hears(&self, event: &str, app: App) -> bool {
         self.listens.iter().any(|(name, only)| **name == *event && only.is_none_or(|only| only == app))
     }
+}
+
+/// Acknowledgements are small and somebody waits for them; a backend that is gone without a word is found out.
+/// A socket that takes neither option still works.
+pub(super) fn set_options(stream: &mio::net::TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(stream).set_keepalive(true);
 }

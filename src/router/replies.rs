@@ -117,6 +117,26 @@ impl Replies {
         }
     }
 
+    /// Whether an answer waits under this ticket.
+    pub fn has(&self, ticket: u64) -> bool {
+        self.open
+            .iter()
+            .any(|reply| matches!(reply, Reply::Waiting { ticket: known, .. } if *known == ticket))
+    }
+
+    /// Lets the answer in its place wait for the counts of so many shards from now on.
+    pub fn wait_on(&mut self, ticket: u64, shards: u32, what: Counted) {
+        if shards == 0 {
+            self.settle(ticket, |out| write_counted(out, &what, 0));
+            return;
+        }
+        let place =
+            |reply: &&mut Reply| matches!(reply, Reply::Waiting { ticket: known, .. } if *known == ticket);
+        if let Some(reply) = self.open.iter_mut().find(place) {
+            *reply = Reply::Waiting { ticket, shards, count: 0, what };
+        }
+    }
+
     /// One shard's count has come.
     pub fn count(&mut self, ticket: u64, count: u32) {
         let place = |reply: &Reply| matches!(reply, Reply::Waiting { ticket: known, .. } if *known == ticket);

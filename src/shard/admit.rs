@@ -8,10 +8,12 @@ use std::time::Duration;
 use smol_str::SmolStr;
 use uuid::Uuid;
 
+use crate::app::support::{Place, SupportOpening};
 use crate::app::{AppOpening, Input, Labels, Opening, Session};
 use crate::audience::{App, Wire};
 use crate::auth::{AuthError, Identity, Once};
-use crate::close::ErrorCode;
+use crate::close::{CloseReason, ErrorCode};
+use crate::limits::SUPPORT_CONNECTIONS;
 use crate::mailbox::ToRouter;
 use crate::metrics::{LimitKind, Rejection};
 use crate::proto::http::Request;
@@ -131,10 +133,14 @@ impl<N: Net> Shard<N> {
             return Err(Refusal::full("the server is full: try again later"));
         }
         self.limit_address(self.address_of(peer, request), now)?;
+        if app == App::Support {
+            let opening = self.admit_to_session(request, now)?;
+            return Ok(Admitted { upgrade, opening });
+        }
         let labels = labels(app, request)?;
         let (identity, once) = self.identify(app, request, now)?;
-        let user = self.count_user(app, identity.as_ref(), now)?;
-        self.use_token(once, &user, app, now)?;
+        let user = self.count_user(app, identity.as_ref(), true, now)?;
+        self.use_token(once, now).inspect_err(|_| user.leave(app))?;
         let app = match app {
             App::Account => AppOpening::Account(labels),
             App::Conversation => AppOpening::Conversation,
@@ -162,6 +168,45 @@ impl<N: Net> Shard<N> {
         })
     }
 
+    /// A client of support sessions. A bad token is no refusal here: its clients read the close code (`spec/auth.md`).
+    fn admit_to_session(&self, request: &Request<'_>, now: Now) -> Result<NewClient, Refusal> {
+        let place = session_of(request.path).unwrap_or(Place::Nowhere);
+        let stranger = |error: AuthError| {
+            let reason = match error.code() {
+                ErrorCode::TokenExpired => CloseReason::TokenExpired,
+                _ => CloseReason::Policy("the token is missing or not valid"),
+            };
+            let opening = SupportOpening { place, seat: None, refused: Some(reason) };
+            NewClient { user: User::anonymous(), identity: None, app: AppOpening::Support(opening) }
+        };
+        let verify =
+            |token: Cow<'_, str>| self.settings.verifier.verify_to_connect(&token, now.unix_seconds());
+        let (identity, once) = match token(request).ok_or(AuthError::Missing).and_then(verify) {
+            Ok(shown) => shown,
+            Err(error) => return Ok(stranger(error)),
+        };
+        let limit = self.settings.limits.connections_per_user;
+        let in_all = if limit == 0 { 0 } else { SUPPORT_CONNECTIONS };
+        let user = self.count_user_up_to(in_all, App::Support, &identity, true, now)?;
+        let session = match place {
+            Place::Session(session) => Some(session),
+            Place::Nowhere | Place::Feed => None,
+        };
+        let Some(seat) = self.common.users.seats.take(&identity.user, session, limit) else {
+            user.leave(App::Support);
+            return Err(self.too_many());
+        };
+        // After all else has let the client in.
+        if let Some(once) = once
+            && let Err(error) = self.common.used.take(once, now.unix_seconds())
+        {
+            user.leave(App::Support);
+            return Ok(stranger(error));
+        }
+        let opening = SupportOpening { place, seat: Some(seat), refused: None };
+        Ok(NewClient { user, identity: Some(identity), app: AppOpening::Support(opening) })
+    }
+
     fn identify(&self, app: App, request: &Request<'_>, now: Now) -> Result<Shown, Refusal> {
         let token = token(request);
         if token.is_none() && app == App::Market && self.settings.anonymous {
@@ -179,52 +224,51 @@ impl<N: Net> Shard<N> {
             .map_err(|error| Refusal::unauthorized(&error))
     }
 
-    /// Uses a single-use token, after all else has let the client in; if that cannot be, its user's place is given back.
-    pub(super) fn use_token(
-        &self,
-        once: Option<Once>,
-        user: &User,
-        app: App,
-        now: Now,
-    ) -> Result<(), Refusal> {
+    /// Uses a single-use token, after all else has let the client in; if that cannot be, the place that was taken for the
+    /// client is to be given back.
+    pub(super) fn use_token(&self, once: Option<Once>, now: Now) -> Result<(), Refusal> {
         let Some(once) = once else { return Ok(()) };
-        self.common.used.take(once, now.unix_seconds()).map_err(|error| {
-            user.leave(app);
-            Refusal::unauthorized(&error)
-        })
+        self.common.used.take(once, now.unix_seconds()).map_err(|error| Refusal::unauthorized(&error))
     }
 
-    /// Takes a place of the user's.
+    /// Takes a place of the user's; `is_new`: it is not for a connection that has been counted for another app.
     pub(super) fn count_user(
         &self,
         app: App,
         identity: Option<&Identity>,
+        is_new: bool,
         now: Now,
     ) -> Result<Arc<User>, Refusal> {
         let Some(identity) = identity else { return Ok(User::anonymous()) };
-        let limits = &self.settings.limits;
-        let limits =
-            UserLimits { connections: limits.connections_per_user, connects: limits.connects_per_user };
-        self.common.users.connect(&identity.user, app, limits, now.mono).map_err(|refusal| {
-            let (kind, code, message, rejection, wait) = match refusal {
-                users::Refusal::TooMany => (
-                    LimitKind::ConnectionsPerUser,
-                    ErrorCode::ConnectionLimit,
-                    "too many connections of this user: close one first",
-                    Rejection::ConnectionLimit,
-                    Duration::from_secs(5),
-                ),
-                users::Refusal::TooFast(wait) => (
-                    LimitKind::ConnectsPerUser,
-                    ErrorCode::RateLimited,
-                    "too many new connections of this user: wait before the next one",
-                    Rejection::RateLimited,
-                    wait,
-                ),
-            };
-            self.metrics.rate_limited[kind as usize].add(1);
-            Refusal::new(429, code, message, rejection).retry_after(wait)
+        let connections = self.settings.limits.connections_per_user;
+        self.count_user_up_to(connections, app, identity, is_new, now)
+    }
+
+    fn count_user_up_to(
+        &self,
+        connections: u32,
+        app: App,
+        identity: &Identity,
+        is_new: bool,
+        now: Now,
+    ) -> Result<Arc<User>, Refusal> {
+        let connects = self.settings.limits.connects_per_user.filter(|_| is_new);
+        let limits = UserLimits { connections, connects };
+        self.common.users.connect(&identity.user, app, limits, now.mono).map_err(|refusal| match refusal {
+            users::Refusal::TooMany => self.too_many(),
+            users::Refusal::TooFast(wait) => {
+                self.metrics.rate_limited[LimitKind::ConnectsPerUser as usize].add(1);
+                let message = "too many new connections of this user: wait before the next one";
+                Refusal::new(429, ErrorCode::RateLimited, message, Rejection::RateLimited).retry_after(wait)
+            }
         })
+    }
+
+    fn too_many(&self) -> Refusal {
+        self.metrics.rate_limited[LimitKind::ConnectionsPerUser as usize].add(1);
+        let message = "too many connections of this user: close one first";
+        Refusal::new(429, ErrorCode::ConnectionLimit, message, Rejection::ConnectionLimit)
+            .retry_after(Duration::from_secs(5))
     }
 
     /// Makes a client of a connection that has been let in; `response` is the answer to its request.
@@ -328,6 +372,20 @@ fn route(request: &Request<'_>) -> Option<App> {
             None if token(request).is_some() => Some(App::Conversation),
             None => Some(App::Account),
         },
+        path if session_of(path).is_some() => Some(App::Support),
+        _ => None,
+    }
+}
+
+/// What a client of support sessions connects to; `None`: it is no such path.
+fn session_of(path: &str) -> Option<Place> {
+    let rest = path.strip_prefix("/api/v1/chat/ws")?;
+    match rest.strip_prefix('/') {
+        Some(id) if !id.contains('/') => {
+            // Ids are ours: what is none names nothing.
+            Some(Uuid::try_parse(id).map_or(Place::Nowhere, Place::Session))
+        }
+        None if rest.is_empty() => Some(Place::Feed),
         _ => None,
     }
 }

@@ -1,4 +1,4 @@
-//! Requests over HTTP beside the sockets: signing in, and the conversations of a user.
+//! Requests over HTTP beside the sockets: signing in, the conversations, messages and wallet of a user.
 //!
 //! What a path asks for, and what is answered, `app::rest` knows. Here a request is read whole, its origin and its token are
 //! checked, and the connection waits for the store or for who signs users in; several requests may follow each other.
@@ -7,18 +7,20 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::app::rest::conversations::{self, Call};
+use crate::app::rest::conversations::Call;
 use crate::app::rest::login::{self, LoginAnswer};
-use crate::app::rest::{RestAnswer, RestError};
+use crate::app::rest::{RestAnswer, RestError, Stored, support};
 use crate::audience::App;
 use crate::auth::{AuthError, Identity};
 use crate::close::ErrorCode;
 use crate::limits::BODY_BYTES;
 use crate::login::LoginRequest;
-use crate::mailbox::Asker;
+use crate::mailbox::support::SupportNews;
+use crate::mailbox::{Asker, ToRouter};
 use crate::metrics::{LimitKind, Rejection};
 use crate::proto::http::{self, Chunked, Request};
 use crate::proto::upgrade;
+use crate::record::support::Census;
 use crate::record::{Answer, Refusal};
 use crate::shard::conn::{NO_ENGINE, Phase, Reply, Waiting};
 use crate::shard::http::{Exchange, Next};
@@ -29,21 +31,29 @@ use crate::users::{Meter, User};
 /// What a request waits for.
 #[derive(Clone)]
 pub enum Awaited {
-    /// The store's word on conversations.
-    Conversations {
+    /// The store's word.
+    Stored {
         /// What was asked.
-        endpoint: conversations::Endpoint,
+        endpoint: Stored,
         /// Who asked.
         user: Arc<User>,
     },
     /// A token.
     Login,
+    /// The store's word on support sessions, or the router's on who is connected.
+    Support {
+        /// What was asked.
+        endpoint: support::Endpoint,
+        /// Who asked.
+        user: Arc<User>,
+    },
 }
 
 /// An endpoint.
 enum Endpoint {
-    Conversations(conversations::Endpoint),
+    Stored(Stored),
     Login(login::Endpoint),
+    Support(support::Endpoint),
 }
 
 impl<N: Net> Shard<N> {
@@ -55,9 +65,12 @@ impl<N: Net> Shard<N> {
         {
             return Some(found.map(Endpoint::Login));
         }
-        let is_served = self.settings.apps[App::Conversation.index()] && self.common.store.is_some();
-        let found = is_served.then(|| conversations::endpoint(method, path))??;
-        Some(found.map(Endpoint::Conversations))
+        let is_served = |app: App| self.settings.apps[app.index()] && self.common.store.is_some();
+        if let Some(found) = Stored::find(method, path, &is_served) {
+            return Some(found.map(Endpoint::Stored));
+        }
+        let found = is_served(App::Support).then(|| support::endpoint(method, path))??;
+        Some(found.map(Endpoint::Support))
     }
 
     /// Answers a request to one of these paths; `None`: it is none. `behind` is what has come behind its head.
@@ -144,7 +157,7 @@ impl<N: Net> Shard<N> {
         length: usize,
         exchange: Exchange<'_>,
     ) -> Next {
-        if let Endpoint::Conversations(_) = endpoint
+        if let Endpoint::Stored(_) | Endpoint::Support(_) = endpoint
             && let Err(error) = self.bearer(request, exchange.now)
         {
             return self.api_error(&error, exchange.of_length(usize::MAX));
@@ -165,8 +178,9 @@ impl<N: Net> Shard<N> {
         exchange: Exchange<'_>,
     ) -> Next {
         let asked = match endpoint {
-            Endpoint::Conversations(endpoint) => self.wish_of_api(endpoint, request, body, &exchange),
+            Endpoint::Stored(endpoint) => self.wish_of_api(endpoint, request, body, &exchange),
             Endpoint::Login(endpoint) => self.ask_login(endpoint, request, body, &exchange),
+            Endpoint::Support(endpoint) => self.ask_support(endpoint, request, body, &exchange),
         };
         let awaited = match asked {
             Ok(awaited) => awaited,
@@ -187,9 +201,18 @@ impl<N: Net> Shard<N> {
         self.requests
     }
 
+    /// Counts a request: as many as control events over a socket.
+    fn count_request(&self, user: &User, now: Now) -> Result<(), RestError> {
+        user.allow(Meter::Requests, self.settings.app.control, now.mono).map_err(|wait| {
+            self.metrics.rate_limited[LimitKind::Control as usize].add(1);
+            let message = "too many requests: wait before the next one";
+            RestError::new(429, ErrorCode::RateLimited, message).retry_after(wait)
+        })
+    }
+
     fn wish_of_api(
         &mut self,
-        mut endpoint: conversations::Endpoint,
+        mut endpoint: Stored,
         request: &Request<'_>,
         body: &[u8],
         exchange: &Exchange<'_>,
@@ -197,12 +220,7 @@ impl<N: Net> Shard<N> {
         let now = exchange.now;
         let identity = self.bearer(request, now)?;
         let user = self.common.users.user(&identity.user);
-        // As many as control events over a socket.
-        user.allow(Meter::Requests, self.settings.app.control, now.mono).map_err(|wait| {
-            self.metrics.rate_limited[LimitKind::Control as usize].add(1);
-            let message = "too many requests: wait before the next one";
-            RestError::new(429, ErrorCode::RateLimited, message).retry_after(wait)
-        })?;
+        self.count_request(&user, now)?;
         let call = Call {
             identity: &identity,
             user: &user,
@@ -212,15 +230,51 @@ impl<N: Net> Shard<N> {
             settings: &self.settings.app,
             now,
         };
+        let limit = endpoint.limit();
         let what = endpoint.request(&call, &mut self.parser).inspect_err(|error| {
             if error.status == 429 {
-                self.metrics.rate_limited[LimitKind::Conversations as usize].add(1);
+                self.metrics.rate_limited[limit as usize].add(1);
             }
         })?;
         let serial = self.next_request();
         let asker = Asker::Http { shard: self.id, conn: exchange.key, serial };
         self.wish(asker, what, now);
-        Ok(Awaited::Conversations { endpoint, user })
+        Ok(Awaited::Stored { endpoint, user })
+    }
+
+    fn ask_support(
+        &mut self,
+        endpoint: support::Endpoint,
+        request: &Request<'_>,
+        body: &[u8],
+        exchange: &Exchange<'_>,
+    ) -> Result<Awaited, RestError> {
+        let now = exchange.now;
+        let identity = self.bearer(request, now)?;
+        let user = self.common.users.user(&identity.user);
+        self.count_request(&user, now)?;
+        let call = Call {
+            identity: &identity,
+            user: &user,
+            query: &|name| request.query_param(name),
+            content_type: request.header("content-type"),
+            body,
+            settings: &self.settings.app,
+            now,
+        };
+        let asked = endpoint.request(&call, &mut self.parser).inspect_err(|error| {
+            if error.status == 429 {
+                self.metrics.rate_limited[endpoint.limit() as usize].add(1);
+            }
+        })?;
+        let (shard, conn, serial) = (self.id, exchange.key, self.next_request());
+        match asked {
+            support::Asked::Store(what) => self.wish(Asker::Http { shard, conn, serial }, what, now),
+            support::Asked::Census => {
+                self.outgoing.push(ToRouter::Support(SupportNews::Count { shard, conn, serial }));
+            }
+        }
+        Ok(Awaited::Support { endpoint, user })
     }
 
     fn ask_login(
@@ -254,17 +308,31 @@ impl<N: Net> Shard<N> {
     /// The store's answer to a request.
     pub(super) fn api_stored(&mut self, key: u32, serial: u32, answer: &Result<Answer, Refusal>, now: Now) {
         let Some(awaited) = self.awaited(key, serial) else { return };
-        if let Awaited::Conversations { endpoint, user } = awaited {
-            let answer = endpoint.response(answer, &user, &self.settings.app);
-            self.api_answer(key, answer, now);
-        }
+        let settings = &self.settings.app;
+        let answer = match awaited {
+            Awaited::Stored { endpoint, user } => endpoint.response(answer, &user, settings),
+            Awaited::Support { endpoint, user } => endpoint.response(answer, &user, settings),
+            // The store is asked by others.
+            Awaited::Login => return,
+        };
+        self.api_answer(key, answer, now);
     }
 
     /// The store did not take a request.
     pub(super) fn api_busy(&mut self, key: u32, serial: u32, now: Now) {
-        if let Some(Awaited::Conversations { endpoint, user }) = self.awaited(key, serial) {
-            endpoint.not_asked(&user, &self.settings.app);
-            self.api_overdue(key, now);
+        let settings = &self.settings.app;
+        match self.awaited(key, serial) {
+            Some(Awaited::Stored { endpoint, user }) => endpoint.not_asked(&user, settings),
+            Some(Awaited::Support { endpoint, user }) => endpoint.not_done(&user, settings),
+            Some(Awaited::Login) | None => return,
+        }
+        self.api_overdue(key, now);
+    }
+
+    /// The router's answer to a request.
+    pub(super) fn api_census(&mut self, key: u32, serial: u32, census: &Census, now: Now) {
+        if let Some(Awaited::Support { .. }) = self.awaited(key, serial) {
+            self.api_answer(key, Ok(support::census(census)), now);
         }
     }
 

@@ -87,6 +87,7 @@ impl<N: Net> Shard<N> {
                 None => {}
             },
             Output::Close(reason) => self.close(slot, reason, now),
+            Output::Live(live) => self.live(slot, live),
         }
     }
 

@@ -42,6 +42,7 @@ impl<N: Net> Shard<N> {
             ToShard::Missed { client, events, sequence } => self.missed(client, events, sequence, now),
             ToShard::Unheard { client } => self.session_input(client, Input::Unheard, now),
             ToShard::Evict { client } => self.evict(client, now),
+            ToShard::Support(word) => self.support_word(word, now),
         }
     }
 

@@ -125,6 +125,7 @@ impl<N: Net> Shard<N> {
     /// Gives back all that the client had among others: rooms, user, counts.
     pub(super) fn depart(&mut self, slot: u32, reason: &CloseReason) {
         self.stop_typing(slot);
+        self.leave_support(slot);
         if self.is_only_chat(slot)
             && let Some(client) = self.clients.get(slot)
         {
@@ -153,7 +154,7 @@ impl<N: Net> Shard<N> {
         if user.is_anonymous() {
             return;
         }
-        user.leave(app);
+        self.leave_user(slot);
         if self.local_users.remove(&mut self.clients, slot) {
             self.outgoing.push(ToRouter::UserDown { shard: self.id, user });
         }
@@ -243,15 +244,19 @@ impl<N: Net> Shard<N> {
 
     /// Ends a user's connections at a backend's word, and counts them.
     pub(super) fn disconnect(&mut self, user: &str, code: u16, reason: &str, ticket: u64, now: Now) {
-        let mut slots = Vec::new();
+        // Several namespaces may share a connection.
+        let mut lines: Vec<LineKey> = Vec::new();
         let mut at = self.local_users.first(crate::room::name::hash(user), user);
         while let Some(client) = self.clients.get(at) {
-            slots.push(at);
+            let line = client.line_key(at);
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
             at = client.next_of_user;
         }
-        self.outgoing.push(ToRouter::Count { ticket, count: slots.len() as u32 });
-        for slot in slots {
-            self.close(slot, CloseReason::Disconnected { code, reason: reason.into() }, now);
+        self.outgoing.push(ToRouter::Count { ticket, count: lines.len() as u32 });
+        for line in lines {
+            self.close_line(line, CloseReason::Disconnected { code, reason: reason.into() }, now);
         }
     }
 

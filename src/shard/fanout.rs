@@ -12,7 +12,7 @@ mod hand_out;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::app::wire;
+use crate::app::{mobile, wire};
 use crate::audience::{App, Wire};
 use crate::limits::TURN_BYTES;
 use crate::metrics::ShardMetrics;
@@ -175,6 +175,20 @@ pub struct Delivery<'a> {
     pub engines: &'a mut Slots<Engine>,
     /// What is counted.
     pub metrics: &'a ShardMetrics,
+}
+
+/// Whether what is published to a user is for this client of the user's. `mobile` has two, each of which gets a part, and
+/// gives a message to each once (`spec/mobile.md`).
+fn takes(client: &mut Client, publication: &Publication) -> bool {
+    match client.wire {
+        Wire::SocketIoChat => {
+            let is_for = publication.app.is_none_or(|app| app == App::Mobile)
+                && !mobile::is_of_wallet(publication.event());
+            is_for && (publication.message == 0 || client.session.takes_message(publication.message))
+        }
+        Wire::SocketIoWallet => mobile::is_of_wallet(publication.event()),
+        _ => true,
+    }
 }
 
 /// Whether an event for `app` is for a group of that wire.
@@ -430,6 +444,9 @@ impl Delivery<'_> {
         let (mut frames, mut count, mut at) = (Frames::default(), 0, first);
         while let Some(client) = self.clients.get_mut(at) {
             let slot = std::mem::replace(&mut at, client.next_of_user);
+            if !takes(client, publication) {
+                continue;
+            }
             if client.is_personal || client.has_type_of(publication, self.rooms) {
                 let parts = (&mut *self.fanout, &mut *self.engines, self.metrics);
                 count += to_client(parts, client, slot, publication, stamp, &mut frames);

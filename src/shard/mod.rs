@@ -31,6 +31,7 @@ mod rooms;
 #[cfg(test)]
 mod sizes;
 mod slots;
+mod support;
 mod timers;
 pub mod turn;
 mod wheel;
@@ -125,7 +126,7 @@ pub struct ShardSettings {
 impl ShardSettings {
     /// Whether any app is served over Socket.IO.
     fn serves_socketio(&self) -> bool {
-        self.echo || self.apps[App::Market.index()]
+        self.echo || [App::Market, App::Mobile].iter().any(|app| self.apps[app.index()])
     }
 }
 

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::cache::Cache;
 use super::error::{Fault, StoreError};
-use super::{account, conversation, history, message, schema};
+use super::{account, conversation, history, message, mobile, schema, support};
 use crate::record::{Answer, Effect, Query, Refusal, Write};
 use crate::time::{Now, monotonic};
 
@@ -22,7 +22,7 @@ use crate::time::{Now, monotonic};
 const BUSY: Duration = Duration::from_secs(5);
 
 /// Statements kept prepared: more than there are.
-const STATEMENTS: usize = 128;
+const STATEMENTS: usize = 192;
 
 /// How often the same fault is logged, nanoseconds.
 const FAULT_LINES: u64 = 1_000_000_000;
@@ -309,6 +309,8 @@ fn dispatch(work: &mut Work<'_>, write: &Write) -> Result<Answer, Stop> {
         Write::SaveRefreshToken(token) => account::save_token(work, token),
         Write::UseRefreshToken { token, replacement } => account::use_token(work, *token, *replacement),
         Write::RevokeFamily { family } => account::revoke_family(work, *family),
+        Write::Mobile(write) => mobile::carry_out(work, write),
+        Write::Support(write) => support::write(work, write),
     }
 }
 

@@ -9,7 +9,9 @@ use super::account;
 use super::cache::{Cache, Pair};
 use super::conversation::{find, find_own};
 use super::database::{Miscount, Stop};
+use super::mobile;
 use super::rows::{self, id, message_columns, some_text, text};
+use super::support;
 use crate::record::{Answer, Conversation, Cursor, Message, Page, Person, Query, Refusal};
 
 /// Photos in a list of those whose time is over.
@@ -90,6 +92,8 @@ pub(super) fn answer(connection: &Connection, cache: &mut Cache, query: &Query) 
         Query::Due { now } => due(connection, *now),
         Query::AccountByEmail { email } => account::find(connection, email),
         Query::Accounts { after, limit } => account::list(connection, after, *limit),
+        Query::Mobile(query) => mobile::answer(connection, query),
+        Query::Support(query) => support::read::answer(connection, query),
     }
 }
 

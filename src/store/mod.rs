@@ -18,9 +18,11 @@ mod database;
 mod error;
 mod history;
 mod message;
+mod mobile;
 mod reader;
 mod rows;
 mod schema;
+mod support;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -6,8 +6,10 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::mobile;
+
 /// The scripts: the first makes version 1 of nothing, and so on.
-const SCRIPTS: [&str; 2] = [VERSION_1, VERSION_2];
+const SCRIPTS: [&str; 4] = [VERSION_1, VERSION_2, VERSION_3, mobile::TABLES];
 
 /// The version that this program reads and writes.
 pub(super) const VERSION: u32 = SCRIPTS.len() as u32;
@@ -119,6 +121,72 @@ const VERSION_2: &str = "
 UPDATE messages SET client_message_id = NULL WHERE sender IS NULL;
 CREATE UNIQUE INDEX messages_backend ON messages (conversation, client_message_id)
     WHERE sender IS NULL AND client_message_id IS NOT NULL;
+";
+
+const VERSION_3: &str = "
+-- Sessions of the app support.
+CREATE TABLE support_sessions (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    title TEXT NOT NULL,
+    initiator TEXT NOT NULL,
+    assigned_agent TEXT,
+    created_at INTEGER NOT NULL,
+    -- When an agent first took part.
+    started_at INTEGER,
+    closed_at INTEGER,
+    -- How many there are, and the place of the last.
+    messages INTEGER NOT NULL DEFAULT 0
+) STRICT;
+-- An agent's own, those of nobody.
+CREATE INDEX support_sessions_agent ON support_sessions (assigned_agent, number, closed_at);
+
+CREATE TABLE support_participants (
+    user TEXT NOT NULL,
+    session INTEGER NOT NULL REFERENCES support_sessions (number),
+    id TEXT NOT NULL UNIQUE,
+    role TEXT NOT NULL,
+    joined_at INTEGER NOT NULL,
+    -- Messages of this participant, and the ordinal of the last.
+    said INTEGER NOT NULL DEFAULT 0,
+    -- The place up to which all is read.
+    read_up_to INTEGER NOT NULL DEFAULT 0,
+    last_read_at INTEGER,
+    PRIMARY KEY (user, session)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX support_participants_session ON support_participants (session, joined_at, user);
+
+CREATE TABLE support_messages (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    session INTEGER NOT NULL REFERENCES support_sessions (number),
+    -- Which of the session's it is, from 1.
+    place INTEGER NOT NULL,
+    sender TEXT NOT NULL,
+    -- Which of the sender's in this session it is, from 1.
+    ordinal INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    content TEXT NOT NULL,
+    reply_to TEXT,
+    -- Ids of users, one a line.
+    mentions TEXT,
+    file_url TEXT,
+    file_name TEXT,
+    file_size INTEGER,
+    file_type TEXT,
+    created_at INTEGER NOT NULL,
+    delivered_at INTEGER,
+    UNIQUE (session, place)
+) STRICT;
+CREATE INDEX support_messages_sender ON support_messages (session, sender, place, ordinal);
+
+-- Users of whom others want to hear nothing.
+CREATE TABLE support_blocks (
+    blocker TEXT NOT NULL,
+    blocked TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (blocker, blocked)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// The version of an open database.

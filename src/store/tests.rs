@@ -1,5 +1,7 @@
 //! What cannot be seen from outside: the ways that SQLite takes, what fails in it, and the migrations.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -14,6 +16,7 @@ use super::database::Database;
 use super::writer::Writer;
 use super::{Asker, Effects, Job, Request, history, schema};
 use crate::metrics::StoreMetrics;
+use crate::record::mobile::{Given, MobileQuery, MobileWrite, NewPersonalMessage};
 use crate::record::{
     Answer, Effect, MessageType, NewAccount, NewMessage, NewRefreshToken, Person, Query, Refusal, TokenHash,
     Write,
@@ -55,6 +58,18 @@ fn message(content: &str) -> NewMessage {
         client_message_id: Some(content.into()),
         ttl_seconds: Some(1),
     }
+}
+
+/// A personal message.
+fn personal(by: &str, to: &str, name: Option<&str>) -> Write {
+    let message = NewPersonalMessage {
+        recipient: to.into(),
+        kind: "text".into(),
+        content: "hello".into(),
+        media_url: None,
+        client_message_id: name.map(SmolStr::from),
+    };
+    Write::Mobile(MobileWrite::Send { by: by.into(), message })
 }
 
 fn send(by: &str, conversation: Uuid, content: &str) -> Write {
@@ -271,6 +286,20 @@ fn everything(database: &mut Database) {
         Write::SetPassword { email: email(), password_hash: Secret::new("other") },
         Write::SetDisabled { email: email(), disabled: true },
         Write::RemoveAccount { email: email() },
+        personal("anna", "bert", Some("m1")),
+        personal("anna", "bert", Some("m1")),
+        Write::Mobile(MobileWrite::Queued { user: "bert".into(), limit: 10, but_live: true }),
+        Write::Mobile(MobileWrite::SentLive { to: "bert".into(), number: 1 }),
+        Write::Mobile(MobileWrite::Given {
+            user: "bert".into(),
+            given: Given { from: 1, up_to: 1, but_live: false },
+        }),
+        Write::Mobile(MobileWrite::SetBalance {
+            user: "anna".into(),
+            currency: "BTC".into(),
+            balance: "1".into(),
+        }),
+        Write::Mobile(MobileWrite::AddTransaction { user: "anna".into(), id: "t".into(), data: "{}".into() }),
     ] {
         assert!(database.write(NOW, &write).is_ok(), "{write:?}");
     }
@@ -284,6 +313,10 @@ fn everything(database: &mut Database) {
         Query::Due { now: NOW + 1_000 },
         Query::AccountByEmail { email: email() },
         Query::Accounts { after: "".into(), limit: 10 },
+        Query::Mobile(MobileQuery::Messages { user: user(), with: "bert".into(), limit: 10, before: None }),
+        Query::Mobile(MobileQuery::Conversations { user: user(), limit: 10, before: None }),
+        Query::Mobile(MobileQuery::Balances { user: user() }),
+        Query::Mobile(MobileQuery::Transactions { user: user(), limit: 10, before: Some("t".into()) }),
     ] {
         assert!(database.read(&query).is_ok(), "{query:?}");
     }

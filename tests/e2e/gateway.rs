@@ -161,7 +161,7 @@ fn other_namespaces_are_not_there() {
     });
     let response = http::request(broker.public, "GET", "/engine.io/?EIO=4&transport=polling", &[], b"");
     assert_eq!(response.status, 404);
-    let off = Broker::start(&["apps.market = false"]);
+    let off = Broker::start(&["apps.market = false", "apps.mobile = false"]);
     let response = http::request(off.public, "GET", "/socket.io/?EIO=4&transport=polling", &[], b"");
     assert_eq!(response.status, 404);
 }

@@ -14,6 +14,7 @@ mod endings;
 mod fanout;
 mod install;
 mod market;
+mod mobile;
 mod page;
 mod recovery;
 mod script;

@@ -8,6 +8,8 @@ mod crash;
 mod ephemeral;
 mod fixture;
 mod messages;
+mod mobile;
 mod model;
 mod open;
+mod support;
 mod threads;

@@ -11,6 +11,7 @@ pub mod client;
 pub mod conformance;
 pub mod http;
 pub mod ingest;
+pub mod mobile;
 pub mod polling;
 pub mod raw;
 pub mod socketio;

@@ -335,6 +335,11 @@ impl Socket {
         self.way = Way::WebSocket(Box::new(client));
     }
 
+    /// Whether it polls.
+    pub fn polls(&self) -> bool {
+        matches!(self.way, Way::Polling(_))
+    }
+
     /// The session below, if it polls.
     pub fn polling(&mut self) -> &mut Polling {
         match &mut self.way {

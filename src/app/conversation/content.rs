@@ -16,7 +16,7 @@ use crate::record::{MessageType, NewMessage};
 use crate::settings::FilterSettings;
 
 /// Most characters of a text, and of what else is for people to read, Unicode scalar values.
-const TEXT_CHARS: usize = 2_000;
+pub(in crate::app) const TEXT_CHARS: usize = 2_000;
 /// Longest address of a picture, bytes: what browsers and servers agree to take.
 const URL_BYTES: usize = 2_048;
 /// Largest picture, bytes.
@@ -136,7 +136,7 @@ fn check_content(kind: MessageType, content: &str) -> Result<(), Refused> {
 }
 
 /// Whether the text is an absolute http or https address (RFC 3986 §3) with a host, in characters that one may have.
-fn is_web_address(text: &str) -> bool {
+pub(in crate::app) fn is_web_address(text: &str) -> bool {
     let Some((scheme, rest)) = text.split_once("://") else { return false };
     let is_web = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();

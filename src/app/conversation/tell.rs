@@ -36,8 +36,9 @@ pub struct Delivered {
     pub to: SmolStr,
 }
 
-/// An event for a user's connections of this app, its payload written once for all who are told it.
-pub(super) struct News {
+/// An event for a user's connections of one app, its payload written once for all who are told it.
+pub(in crate::app) struct News {
+    app: App,
     /// The event's name as a JSON string literal.
     event: &'static str,
     data: String,
@@ -45,11 +46,22 @@ pub(super) struct News {
 }
 
 impl News {
+    /// Of this app.
     pub(super) fn new(event: &'static str, now: Now, fill: impl FnOnce(&mut Object<'_>)) -> News {
+        News::of_app(App::Conversation, event, now, fill)
+    }
+
+    /// Of any app.
+    pub(in crate::app) fn of_app(
+        app: App,
+        event: &'static str,
+        now: Now,
+        fill: impl FnOnce(&mut Object<'_>),
+    ) -> News {
         let mut data = Vec::new();
         Object::write(&mut data, fill);
         // What `Object` writes is UTF-8: it is made of texts.
-        News { event, data: String::from_utf8(data).unwrap_or_default(), now }
+        News { app, event, data: String::from_utf8(data).unwrap_or_default(), now }
     }
 
     fn publication(&self, target: Target, name: &str, name_hash: u64) -> Publication {
@@ -60,7 +72,7 @@ impl News {
             event: self.event,
             data: &self.data,
             key: None,
-            app: Some(App::Conversation),
+            app: Some(self.app),
             policy: Policy::Every,
             ts: None,
             except: None,
@@ -68,7 +80,7 @@ impl News {
         Publication::new(&draft, self.now)
     }
 
-    pub(super) fn to_user(&self, user: &str) -> Publication {
+    pub(in crate::app) fn to_user(&self, user: &str) -> Publication {
         self.publication(Target::User, user, name::hash(user))
     }
 
@@ -125,6 +137,8 @@ pub fn tell(effect: &Effect, now: Now) -> Vec<Told> {
             });
             vec![delivered.told(sender)]
         }
+        // Of another app.
+        Effect::Mobile(_) | Effect::Support(_) => Vec::new(),
     }
 }
 

@@ -30,7 +30,7 @@ impl Session {
     pub fn may_be_in(&self, name: &str, patterns: &RoomPatterns) -> bool {
         match self.state {
             State::Market => self.permitted(name, patterns).is_ok(),
-            State::Account(_) | State::Conversation(_) => false,
+            State::Account(_) | State::Conversation(_) | State::Mobile(_) | State::Support(_) => false,
             State::Echo(_) => true,
         }
     }

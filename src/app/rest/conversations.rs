@@ -9,11 +9,10 @@ use uuid::Uuid;
 use crate::app::conversation::shapes;
 use crate::app::rest::{RestAnswer, RestError};
 use crate::app::wire::Object;
-use crate::app::{AppSettings, StoreRequest, person};
+use crate::app::{AppSettings, StoreRequest, person, user_id};
 use crate::auth::Identity;
 use crate::close::ErrorCode;
-use crate::limits::NAME_BYTES;
-use crate::proto::json::{Parser, Raw};
+use crate::proto::json::Parser;
 use crate::record::{Answer, Query, Refusal, Write};
 use crate::time::Now;
 use crate::users::{Meter, User};
@@ -75,12 +74,12 @@ pub fn endpoint(method: &str, path: &str) -> Option<Result<Endpoint, RestError>>
     })
 }
 
-fn not_allowed(allow: &'static str) -> RestError {
+pub(super) fn not_allowed(allow: &'static str) -> RestError {
     let error = RestError::new(405, ErrorCode::InvalidMessage, format!("use one of: {allow}"));
     RestError { allow: Some(allow), ..error }
 }
 
-fn invalid(field: &'static str, error: &'static str) -> RestError {
+pub(super) fn invalid(field: &'static str, error: &'static str) -> RestError {
     RestError::new(400, ErrorCode::ValidationError, error).field(field, error)
 }
 
@@ -170,7 +169,7 @@ fn create(call: &Call<'_>, parser: &mut Parser) -> Result<Write, RestError> {
     let body = parser
         .parse(call.body)
         .map_err(|error| RestError::new(400, ErrorCode::ValidationError, error.explain(call.body)))?;
-    let participant = body.get("participant_id").and_then(participant).ok_or_else(|| {
+    let participant = body.get("participant_id").and_then(user_id).ok_or_else(|| {
         let error = "participant_id is a user id of 1 to 128 bytes without control characters";
         invalid("participant_id", error)
     })?;
@@ -187,20 +186,12 @@ fn create(call: &Call<'_>, parser: &mut Parser) -> Result<Write, RestError> {
 }
 
 /// `application/json`, with or without parameters.
-fn is_json(content_type: &str) -> bool {
+pub(super) fn is_json(content_type: &str) -> bool {
     let kind = content_type.split(';').next().unwrap_or_default();
     kind.trim().eq_ignore_ascii_case("application/json")
 }
 
-/// A string, or an integer, as `sub` may be.
-fn participant(id: Raw<'_>) -> Option<SmolStr> {
-    let is_integer = !id.text().is_empty() && id.text().bytes().all(|byte| byte.is_ascii_digit());
-    let id = if is_integer { Cow::Borrowed(id.text()) } else { id.as_str()? };
-    let is_good = (1..=NAME_BYTES).contains(&id.len()) && !id.chars().any(char::is_control);
-    is_good.then(|| SmolStr::new(id))
-}
-
-fn page_limit(call: &Call<'_>) -> Result<usize, RestError> {
+pub(super) fn page_limit(call: &Call<'_>) -> Result<usize, RestError> {
     let Some(limit) = (call.query)("limit") else { return Ok(PAGE) };
     match limit.parse::<usize>() {
         Ok(limit) if limit > 0 => Ok(limit.min(Query::MOST_OF_PAGE)),
@@ -208,13 +199,14 @@ fn page_limit(call: &Call<'_>) -> Result<usize, RestError> {
     }
 }
 
-fn refused(refusal: &Refusal) -> RestError {
+pub(super) fn refused(refusal: &Refusal) -> RestError {
     let message = refusal.to_string();
     match refusal {
         Refusal::NotFound(_) => RestError::new(404, ErrorCode::NotFound, message),
         Refusal::Forbidden => RestError::new(403, ErrorCode::Forbidden, message),
         Refusal::Invalid { field, error } => invalid(field, error),
         Refusal::EmailTaken | Refusal::Token(_) => RestError::new(400, ErrorCode::ValidationError, message),
+        Refusal::Closed => RestError::new(403, ErrorCode::Forbidden, message),
         Refusal::Internal { error_id } => {
             RestError::new(500, ErrorCode::InternalError, message).field("error_id", error_id.to_string())
         }

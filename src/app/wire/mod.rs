@@ -2,6 +2,7 @@
 
 mod native;
 mod object;
+pub mod session;
 pub mod socketio;
 mod typed;
 
@@ -19,9 +20,12 @@ pub fn write_event(out: &mut Vec<u8>, wire: Wire, publication: &Publication) {
         Wire::Native => native::write_event(out, Times::Millis, publication),
         Wire::Conversation => native::write_event(out, Times::Seconds, publication),
         Wire::Typed => typed::write_event(out, publication),
-        Wire::SocketIo | Wire::SocketIoOffset | Wire::SocketIoCustom => {
-            socketio::write_event(out, wire, publication);
-        }
+        Wire::SocketIo
+        | Wire::SocketIoOffset
+        | Wire::SocketIoCustom
+        | Wire::SocketIoChat
+        | Wire::SocketIoWallet => socketio::write_event(out, wire, publication),
+        Wire::Session => session::write_event(out, publication),
     }
 }
 
@@ -39,8 +43,11 @@ pub fn write_message(
         Wire::Native => native::write_message(out, Times::Millis, now, name, object),
         Wire::Conversation => native::write_message(out, Times::Seconds, now, name, object),
         Wire::Typed => typed::write_message(out, name, object),
-        Wire::SocketIo | Wire::SocketIoOffset | Wire::SocketIoCustom => {
-            socketio::write_message(out, wire, name, object, offset);
-        }
+        Wire::SocketIo
+        | Wire::SocketIoOffset
+        | Wire::SocketIoCustom
+        | Wire::SocketIoChat
+        | Wire::SocketIoWallet => socketio::write_message(out, wire, name, object, offset),
+        Wire::Session => session::write_message(out, name, object),
     }
 }

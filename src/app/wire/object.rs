@@ -48,6 +48,20 @@ impl<'a> Object<'a> {
         self
     }
 
+    /// A member that is a list of JSON texts that were checked when they came.
+    pub fn stored_list<'j>(&mut self, key: &str, items: impl Iterator<Item = &'j str>) -> &mut Self {
+        self.key(key);
+        self.out.push(b'[');
+        for (index, json) in items.enumerate() {
+            if index > 0 {
+                self.out.push(b',');
+            }
+            self.out.extend_from_slice(json.as_bytes());
+        }
+        self.out.push(b']');
+        self
+    }
+
     /// A member that is an object, or `null`.
     pub fn object_or_null<T>(
         &mut self,

@@ -76,6 +76,8 @@ pub fn write_packet(out: &mut Vec<u8>, wire: Wire, kind: Kind, attachments: Opti
 const fn start(wire: Wire) -> &'static [u8] {
     match wire {
         Wire::SocketIoCustom => b"42/custom,[",
+        Wire::SocketIoChat => b"42/chat,[",
+        Wire::SocketIoWallet => b"42/wallet,[",
         _ => b"42[",
     }
 }
@@ -84,6 +86,8 @@ const fn start(wire: Wire) -> &'static [u8] {
 const fn namespace(wire: Wire) -> &'static [u8] {
     match wire {
         Wire::SocketIoCustom => b"/custom,",
+        Wire::SocketIoChat => b"/chat,",
+        Wire::SocketIoWallet => b"/wallet,",
         _ => b"",
     }
 }
@@ -120,7 +124,13 @@ mod tests {
     use crate::room::publication::{Draft, Target};
     use crate::time::Now;
 
-    const ALL: [Wire; 3] = [Wire::SocketIo, Wire::SocketIoOffset, Wire::SocketIoCustom];
+    const ALL: [Wire; 5] = [
+        Wire::SocketIo,
+        Wire::SocketIoOffset,
+        Wire::SocketIoCustom,
+        Wire::SocketIoChat,
+        Wire::SocketIoWallet,
+    ];
 
     fn publication(data: &str, sequence: u64) -> Publication {
         let draft = Draft {
@@ -161,6 +171,8 @@ mod tests {
         assert_eq!(said[0], format!(r#"42["price_update",{data}]"#));
         assert_eq!(said[1], format!(r#"42["price_update",{data},"123"]"#));
         assert_eq!(said[2], format!(r#"42/custom,["price_update",{data}]"#));
+        assert_eq!(said[3], format!(r#"42/chat,["price_update",{data}]"#));
+        assert_eq!(said[4], format!(r#"42/wallet,["price_update",{data}]"#));
         assert_eq!(event(Wire::SocketIo, "1,\"two\"", 0), r#"42["price_update",1,"two"]"#);
     }
 
@@ -219,5 +231,7 @@ mod tests {
         assert_eq!(say(Wire::SocketIoOffset, Kind::Ack(789), Some(2)), "462-789[1,2]");
         assert_eq!(say(Wire::SocketIoCustom, Kind::Event, Some(10)), "4510-/custom,[1,2]");
         assert_eq!(say(Wire::SocketIoCustom, Kind::Ack(12), Some(1)), "461-/custom,12[1,2]");
+        assert_eq!(say(Wire::SocketIoChat, Kind::Ack(12), None), "43/chat,12[1,2]");
+        assert_eq!(say(Wire::SocketIoWallet, Kind::Event, None), "42/wallet,[1,2]");
     }
 }

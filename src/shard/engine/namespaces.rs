@@ -1,5 +1,6 @@
 //! Socket.IO packets (protocol v5): namespaces are connected and left, events go to their sessions.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -7,6 +8,7 @@ use uuid::Uuid;
 use crate::app::wire::Object;
 use crate::app::{AppOpening, Input, Opening, Session};
 use crate::audience::{App, Wire};
+use crate::auth::Identity;
 use crate::close::{CloseReason, ErrorCode};
 use crate::limits::NAME_BYTES;
 use crate::mailbox::{Pid, ToRouter};
@@ -15,6 +17,7 @@ use crate::proto::socketio::{self, Assembly, Kind, Packet};
 use crate::room::name::RoomName;
 use crate::room::publication::ClientId;
 use crate::shard::admit::{NewClient, Refusal, Shown};
+use crate::shard::client::Client;
 use crate::shard::engine::{Engine, random_bytes};
 use crate::shard::line::{LineKey, Way};
 use crate::shard::recovery::Recovery;
@@ -26,9 +29,49 @@ use crate::users::User;
 /// A packet for nobody: the reference closes the connection, too.
 const STRANGER: CloseReason = CloseReason::ProtocolError("a packet for a namespace that is not connected");
 
+/// A namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Namespace {
+    /// `market`.
+    Root,
+    /// Of the conformance echo application.
+    Custom,
+    /// `mobile`.
+    Chat,
+    /// `mobile`.
+    Wallet,
+}
+
+impl Namespace {
+    /// How events are framed in it.
+    const fn wire(self, recovers: bool) -> Wire {
+        match self {
+            Namespace::Root if recovers => Wire::SocketIoOffset,
+            Namespace::Root => Wire::SocketIo,
+            Namespace::Custom => Wire::SocketIoCustom,
+            Namespace::Chat => Wire::SocketIoChat,
+            Namespace::Wallet => Wire::SocketIoWallet,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Namespace::Root => "/",
+            Namespace::Custom => "/custom",
+            Namespace::Chat => "/chat",
+            Namespace::Wallet => "/wallet",
+        }
+    }
+
+    /// Whether a client that is lost may come back for what it has missed. `mobile` has its own ways (`spec/mobile.md`).
+    const fn is_recoverable(self) -> bool {
+        matches!(self, Namespace::Root)
+    }
+}
+
 /// What a client that shows a CONNECT brings along.
 struct Connecting<'a> {
-    namespace: &'static str,
+    namespace: Namespace,
     auth: Option<Raw<'a>>,
     /// It asks for connection state recovery, and may have it.
     recovers: bool,
@@ -123,10 +166,13 @@ impl<N: Net> Shard<N> {
     }
 
     /// The namespaces that are served, by their names.
-    fn namespace(&self, name: &str) -> Option<&'static str> {
+    fn namespace(&self, name: &str) -> Option<Namespace> {
+        let is_on = |app: App| self.settings.apps[app.index()] && !self.settings.echo;
         match name {
-            "/" => Some("/"),
-            "/custom" if self.settings.echo => Some("/custom"),
+            "/" if self.settings.echo || is_on(App::Market) => Some(Namespace::Root),
+            "/custom" if self.settings.echo => Some(Namespace::Custom),
+            "/chat" if is_on(App::Mobile) => Some(Namespace::Chat),
+            "/wallet" if is_on(App::Mobile) => Some(Namespace::Wallet),
             _ => None,
         }
     }
@@ -147,7 +193,7 @@ impl<N: Net> Shard<N> {
             return self.refuse_connect(engine, name, "Invalid namespace", None);
         };
         let Some(session) = self.engines.get(engine) else { return };
-        if session.namespaces.iter().any(|(known, _)| *known == namespace) {
+        if session.namespaces.iter().any(|(known, _)| *known == namespace.name()) {
             return self.reject(
                 engine,
                 CloseReason::ProtocolError("the namespace is connected already"),
@@ -158,14 +204,15 @@ impl<N: Net> Shard<N> {
         let settings = &self.settings.socketio;
         let recovers = (wants || session.handshake.recover)
             && settings.recovery.is_some()
-            && settings.recovery_namespaces.iter().any(|known| known == namespace);
+            && namespace.is_recoverable()
+            && settings.recovery_namespaces.iter().any(|known| known == namespace.name());
         let connecting = Connecting { namespace, auth, recovers };
         match self.admit_namespace(engine, &connecting, now) {
             Ok(new) => self.enter_namespace(engine, &connecting, new, now),
             Err(refusal) => {
                 self.metrics.handshakes_rejected[refusal.rejection as usize].add(1);
                 if let Some(peer) = self.engines.get(engine).map(|session| session.handshake.peer) {
-                    self.log_refusal(peer, &refusal, namespace, now);
+                    self.log_refusal(peer, &refusal, namespace.name(), now);
                 }
                 let message = format!("{} {}", refusal.status, refusal.message);
                 self.refuse_connect(engine, name, &message, Some((refusal.code, refusal.retry_after)));
@@ -180,27 +227,72 @@ impl<N: Net> Shard<N> {
         connecting: &Connecting<'_>,
         now: Now,
     ) -> Result<NewClient, Refusal> {
-        let wire = match (connecting.namespace, connecting.recovers) {
-            ("/custom", _) => Wire::SocketIoCustom,
-            (_, true) => Wire::SocketIoOffset,
-            (_, false) => Wire::SocketIo,
-        };
+        let wire = connecting.namespace.wire(connecting.recovers);
         if self.settings.echo {
             let auth = connecting.auth.map(|auth| String::from_utf8_lossy(auth.bytes()).into());
             let app = AppOpening::Echo { wire, auth: auth.unwrap_or_default() };
             return Ok(NewClient { user: User::anonymous(), identity: None, app });
         }
         let (identity, once) = self.identify_namespace(engine, connecting, now)?;
-        let user = self.count_user(App::Market, identity.as_ref(), now)?;
+        let (user, is_counted) = self.count_namespace(engine, wire.app(), identity.as_ref(), now)?;
         // One token for one connection, whatever the number of its namespaces.
         let has_used = |session: &Engine| session.handshake.once.as_deref() == once.as_ref();
         if !self.engines.get(engine).is_some_and(has_used) {
-            self.use_token(once, &user, App::Market, now)?;
+            self.use_token(once, now).inspect_err(|_| {
+                if is_counted {
+                    user.leave(wire.app());
+                }
+            })?;
             if let Some(session) = self.engines.get_mut(engine) {
                 session.handshake.once = once.map(Box::new);
             }
         }
-        Ok(NewClient { user, identity, app: AppOpening::Market(wire) })
+        let app = match wire.app() {
+            // The connection itself is one.
+            App::Mobile => AppOpening::Mobile { wire, has_other: user.connections_in(App::Mobile) > 1 },
+            _ => AppOpening::Market(wire),
+        };
+        Ok(NewClient { user, identity, app })
+    }
+
+    /// Takes a place of the user's for a namespace, if it needs one, and says whether it did. Those of one connection count
+    /// once (`spec/decisions.md` 5).
+    fn count_namespace(
+        &self,
+        engine: u32,
+        app: App,
+        identity: Option<&Identity>,
+        now: Now,
+    ) -> Result<(Arc<User>, bool), Refusal> {
+        let others = self.engines.get(engine).map(Engine::clients).unwrap_or_default();
+        let others = others.iter().filter_map(|client| self.clients.get(*client));
+        let mut is_known = false;
+        for other in others.map(|client| &client.session) {
+            if identity.is_some_and(|identity| *other.user().id() == *identity.user) {
+                if other.app() == app {
+                    return Ok((Arc::clone(other.user()), false));
+                }
+                is_known = true;
+            }
+        }
+        Ok((self.count_user(app, identity, !is_known, now)?, true))
+    }
+
+    /// Gives the place back, if no other namespace of the connection is the same user's.
+    pub(in crate::shard) fn leave_user(&self, slot: u32) {
+        let Some(client) = self.clients.get(slot) else { return };
+        let (user, app) = (client.session.user(), client.session.app());
+        if let Way::Engine(engine) = client.way
+            && let Some(engine) = self.engines.get(engine)
+        {
+            let is_same =
+                |other: &Client| other.session.app() == app && Arc::ptr_eq(other.session.user(), user);
+            let mut others = engine.namespaces.iter().filter(|(_, other)| *other != slot);
+            if others.any(|(_, other)| self.clients.get(*other).is_some_and(is_same)) {
+                return;
+            }
+        }
+        user.leave(app);
     }
 
     fn identify_namespace(
@@ -219,7 +311,7 @@ impl<N: Net> Shard<N> {
                 .and_then(|session| session.handshake.token.as_deref())
                 .map(Into::into),
         };
-        if token.is_none() && self.settings.anonymous {
+        if token.is_none() && self.settings.anonymous && connecting.namespace == Namespace::Root {
             return Ok((None, None));
         }
         self.verify(token.as_deref(), now)
@@ -264,7 +356,7 @@ impl<N: Net> Shard<N> {
             session.user().leave(session.app());
             return;
         };
-        place.namespaces.push((connecting.namespace, slot));
+        place.namespaces.push((connecting.namespace.name(), slot));
         place.connect_by = 0;
         place.line.wire = session.wire();
         let member = |name| connecting.auth.and_then(|auth| auth.get(name)).filter(|value| !value.is_null());

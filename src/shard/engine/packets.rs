@@ -1,5 +1,6 @@
 //! Engine.IO packets in, whatever the transport, and the heartbeat.
 
+use crate::app::Input;
 use crate::close::CloseReason;
 use crate::limits::Rate;
 use crate::metrics::LimitKind;
@@ -27,6 +28,9 @@ impl<N: Net> Shard<N> {
             return false;
         }
         let is_probe = matches!(session.link, Link::Polling { .. });
+        if !is_probe {
+            self.heard(engine, now);
+        }
         match message {
             Message::Text(text) if is_probe => return self.probe_packet(key, engine, text, now),
             Message::Text(text) => match engineio::decode(text) {
@@ -58,6 +62,20 @@ impl<N: Net> Shard<N> {
             }
         }
         self.engines.get(engine).is_some_and(|session| session.line.closing.is_none() && session.has(key))
+    }
+
+    /// Something has come of the client: if nothing is still on the way to it, it has what it was sent before. Those of its
+    /// sessions that wait for that are told.
+    pub(super) fn heard(&mut self, engine: u32, now: Now) {
+        let Some(session) = self.engines.get(engine) else { return };
+        let awaits_word =
+            |client: &u32| self.clients.get(*client).is_some_and(|client| client.session.awaits_word());
+        let mut clients = session.namespaces.iter().map(|(_, client)| *client).filter(awaits_word);
+        // At most one namespace has messages that are given once.
+        let Some(client) = clients.next() else { return };
+        if session.line.queue.is_empty() && session.line.held() == 0 {
+            self.input(client, Input::Heard, now);
+        }
     }
 
     /// One packet.
@@ -140,10 +158,13 @@ impl<N: Net> Shard<N> {
         Some(deadline)
     }
 
-    /// When a namespace's token is over. Before its CONNECT is answered it is not told.
+    /// When a namespace's token is over, or what it types. Before its CONNECT is answered it is told nothing.
     fn namespace_deadline(&self, client: u32, now: Now) -> Tick {
         match self.clients.get(client).filter(|_| self.is_connected(client)) {
-            Some(client) => self.token_deadline(client, now),
+            Some(client) => {
+                let typing = client.session.typing_deadline().map_or(Tick::MAX, wheel::tick_after);
+                self.token_deadline(client, now).min(typing)
+            }
             None => Tick::MAX,
         }
     }
@@ -189,8 +210,15 @@ impl<N: Net> Shard<N> {
             return self.end_engine(engine, CloseReason::HandshakeTimeout, now);
         }
         for client in session.clients() {
-            if self.namespace_deadline(client, now) <= tick {
-                self.input(client, crate::app::Input::TokenOver, now);
+            let Some(known) = self.clients.get(client).filter(|_| self.is_connected(client)) else {
+                continue;
+            };
+            let is_typing_over = known.session.typing_deadline().is_some_and(|until| until <= now.mono);
+            if self.token_deadline(known, now) <= tick {
+                self.input(client, Input::TokenOver, now);
+            }
+            if is_typing_over {
+                self.input(client, Input::TypingOver, now);
             }
         }
         let Some(session) = self.engines.get_mut(engine) else { return };

@@ -141,6 +141,9 @@ impl<N: Net> Shard<N> {
         if let Err(error) = query.fits(current) {
             return self.request_error(error, exchange);
         }
+        if !is_closing {
+            self.heard(engine, exchange.now);
+        }
         match request.method {
             _ if query.is_upgrade => self.open_probe(exchange.key, request, engine, exchange.now),
             "GET" => self.poll(engine, exchange),

@@ -1,4 +1,5 @@
-"""The app market as python-socketio sees it, on every transport: connecting, events, acks, refusals, coming back.
+"""The apps market and mobile as python-socketio sees them, on every transport: connecting, events, acks, refusals,
+coming back.
 
 Reads the same environment as the other scripts (harness.mjs), and prints a line of JSON for each scenario.
 """
@@ -292,6 +293,41 @@ def a_cut_connection_comes_back():
     ada.close()
 
 
+def chat_and_wallet_share_a_connection():
+    name, other = user("ada"), user("bob")
+    events = queue.Queue()
+    client = socketio.Client(reconnection=False)
+    for namespace in ["/chat", "/wallet"]:
+        record = lambda event, data, namespace=namespace: events.put((namespace, event, data))
+        client.on("*", record, namespace=namespace)
+
+    def event(namespace, name):
+        of, found, data = events.get(timeout=DEADLINE)
+        assert (of, found) == (namespace, name), (of, found, data)
+        return data
+
+    client.connect(
+        f"http://{ADDRESS[0]}:{ADDRESS[1]}",
+        transports=TRANSPORTS,
+        auth={"token": token(name)},
+        namespaces=["/chat", "/wallet"],
+        wait_timeout=DEADLINE,
+    )
+    welcomes = sorted(events.get(timeout=DEADLINE)[:2] for _ in range(2))
+    assert welcomes == [("/chat", "chat:connected"), ("/wallet", "wallet:connected")], welcomes
+    sent = client.call("message:send", {"recipientId": other, "content": "hi"}, namespace="/chat", timeout=DEADLINE)
+    assert event("/chat", "message:received") == sent
+    assert (sent["senderId"], sent["recipientId"], sent["content"]) == (name, other, "hi"), sent
+    error = client.call("message:send", {"recipientId": other}, namespace="/chat", timeout=DEADLINE)["error"]
+    assert event("/chat", "message:error") == error and error["code"] == "VALIDATION_ERROR", error
+    data = {"currency": "BTC", "balance": 0.5}
+    assert publisher.publish(user=name, event="balance:updated", data=data) == 1
+    assert event("/wallet", "balance:updated") == data
+    beat = client.call("heartbeat", {}, namespace="/wallet", timeout=DEADLINE)
+    assert event("/wallet", "heartbeat:ack") == beat
+    client.disconnect()
+
+
 def main():
     scenarios = [
         the_welcome_comes_first_and_the_transport_is_the_last,
@@ -303,6 +339,7 @@ def main():
         an_unknown_namespace_is_refused,
         a_backends_disconnect_is_seen,
         a_cut_connection_comes_back,
+        chat_and_wallet_share_a_connection,
     ]
     for scenario in scenarios:
         result = {"scenario": scenario.__name__.replace("_", " "), "ok": True}

@@ -1,0 +1,205 @@
+//! What was said to a user who was not there, and devices that come and go.
+
+use std::collections::HashSet;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::{everywhere, name};
+use crate::support::broker::TemporaryDirectory;
+use crate::support::mobile::{CHAT, Mobile, WALLET, get, say};
+use crate::support::socketio::Transport;
+use crate::support::token::token;
+use crate::support::{Broker, each_shard_count};
+
+/// Nobody could say, or ask, so much otherwise.
+const NO_LIMITS: [&str; 2] = ["limits.messages = \"off\"", "limits.control = \"off\""];
+
+fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|n| n.to_string()).collect()
+}
+
+/// Says numbers from one user to another.
+fn count(broker: &Broker, from: &str, to: &str, range: std::ops::Range<usize>) -> Vec<Value> {
+    numbers(range).iter().map(|n| say(broker.public, from, to, n)).collect()
+}
+
+#[test]
+fn what_came_meanwhile_is_given_once_and_in_order() {
+    everywhere(&NO_LIMITS, |broker, transport| {
+        let (ada, bob) = (&*name("ada", transport), &*name("bob", transport));
+        count(broker, ada, bob, 0..100);
+        let mut client = Mobile::chat(broker.public, transport, bob);
+        assert_eq!(client.contents(100), numbers(0..100));
+        client.expect_nothing(CHAT);
+        drop(client);
+        let mut client = Mobile::chat(broker.public, transport, bob);
+        client.expect_nothing(CHAT);
+        // A wallet is no chat: what came while only that was there has not been given.
+        client.leave(CHAT);
+        client.join(WALLET, bob);
+        count(broker, ada, bob, 100..103);
+        client.expect_nothing(WALLET);
+        client.join(CHAT, bob);
+        assert_eq!(client.contents(3), numbers(100..103));
+        client.expect_nothing(CHAT);
+    });
+}
+
+#[test]
+fn a_client_that_is_lost_before_any_word_is_given_the_same_again() {
+    everywhere(&NO_LIMITS, |broker, transport| {
+        let (ada, bob) = (&*name("ada", transport), &*name("bob", transport));
+        let said = count(broker, ada, bob, 0..3);
+        for _ in 0..2 {
+            let mut client = Mobile::open(broker.public, Transport::WebSocket);
+            client.connect(CHAT, json!({ "token": token(bob) })).unwrap();
+            client.expect(CHAT, "chat:connected");
+            for message in &said {
+                assert_eq!(client.expect(CHAT, "message:received"), *message);
+            }
+            client.cut();
+            broker.wait_for_metric("fanfare_connections", &["app=\"mobile\""], 0.0);
+        }
+        // Any packet that follows is a word.
+        let mut client = Mobile::chat(broker.public, transport, bob);
+        assert_eq!(client.contents(3), numbers(0..3));
+        client.leave(CHAT);
+        client.join(CHAT, bob);
+        client.expect_nothing(CHAT);
+        // The same for what came live: it is given again if nothing followed it.
+        drop(client);
+        broker.wait_for_metric("fanfare_connections", &["app=\"mobile\""], 0.0);
+        let mut client = Mobile::chat(broker.public, Transport::WebSocket, bob);
+        client.expect_nothing(CHAT);
+        let live = say(broker.public, ada, bob, "live");
+        assert_eq!(client.expect(CHAT, "message:received"), live);
+        client.cut();
+        broker.wait_for_metric("fanfare_connections", &["app=\"mobile\""], 0.0);
+        let mut client = Mobile::chat(broker.public, transport, bob);
+        assert_eq!(client.expect(CHAT, "message:received"), live);
+        client.expect_nothing(CHAT);
+    });
+}
+
+#[test]
+fn two_devices_both_get_everything() {
+    everywhere(&NO_LIMITS, |broker, transport| {
+        let (ada, bob) = (&*name("ada", transport), &*name("bob", transport));
+        let mut first = Mobile::chat(broker.public, transport, bob);
+        let mut second = Mobile::chat(broker.public, transport, bob);
+        count(broker, ada, bob, 0..50);
+        for device in [&mut first, &mut second] {
+            assert_eq!(device.contents(50), numbers(0..50));
+        }
+        // What the others were there for is not given to one that comes later.
+        let mut third = Mobile::chat(broker.public, transport, bob);
+        third.expect_nothing(CHAT);
+        drop(first);
+        count(broker, ada, bob, 50..60);
+        for device in [&mut second, &mut third] {
+            assert_eq!(device.contents(10), numbers(50..60));
+            device.expect_nothing(CHAT);
+        }
+        drop((second, third));
+        let mut fourth = Mobile::chat(broker.public, transport, bob);
+        fourth.expect_nothing(CHAT);
+    });
+}
+
+#[test]
+fn at_most_500_are_given_and_the_history_has_the_rest() {
+    let broker = Broker::start(&NO_LIMITS);
+    count(&broker, "ada", "bob", 0..510);
+    let mut client = Mobile::chat(broker.public, Transport::Polling, "bob");
+    assert_eq!(client.contents(500), numbers(0..500));
+    client.expect_nothing(CHAT);
+    drop(client);
+    let mut client = Mobile::chat(broker.public, Transport::WebSocket, "bob");
+    client.expect_nothing(CHAT);
+    let page = get(broker.public, "bob", "/api/chat/personal/messages?with=ada&limit=10");
+    let contents: Vec<&str> =
+        page["messages"].as_array().unwrap().iter().rev().map(|m| m["content"].as_str().unwrap()).collect();
+    assert_eq!(contents, numbers(500..510));
+}
+
+#[test]
+fn much_text_is_given_in_parts() {
+    let broker = Broker::start(&NO_LIMITS);
+    let content = |n: usize| format!("{n}:{}", "\u{1}x".repeat(1_900));
+    for n in 0..100 {
+        say(broker.public, "ada", "bob", &content(n));
+    }
+    for transport in [Transport::WebSocket, Transport::Polling] {
+        let mut client = Mobile::chat(broker.public, transport, "bob");
+        let mut given = Vec::new();
+        while given.len() < 100 {
+            // Each heartbeat says that the part before has come.
+            given.extend(client.before_heartbeat(CHAT));
+        }
+        let contents: Vec<_> = given.iter().map(|event| event[1]["content"].as_str().unwrap()).collect();
+        assert_eq!(contents, (0..100).map(content).collect::<Vec<_>>());
+        client.expect_nothing(CHAT);
+        drop(client);
+        broker.wait_for_metric("fanfare_connections", &["app=\"mobile\""], 0.0);
+        for n in 0..100 {
+            say(broker.public, "ada", "bob", &content(n));
+        }
+    }
+}
+
+#[test]
+fn what_comes_while_a_client_connects_is_neither_lost_nor_doubled() {
+    each_shard_count(|shards| {
+        let broker = Broker::start(&[NO_LIMITS[0], NO_LIMITS[1], shards]);
+        let total = 200;
+        std::thread::scope(|scope| {
+            scope.spawn(|| count(&broker, "ada", "bob", 0..total));
+            let (mut seen, mut ids) = (Vec::new(), HashSet::new());
+            while seen.len() < total {
+                // A packet that ended the session would be a word for what has not been read.
+                let mut client = Mobile::chat(broker.public, Transport::WebSocket, "bob");
+                for _ in 0..5 {
+                    for event in client.before_heartbeat(CHAT) {
+                        // What came behind the last heartbeat of a client is given again, with the same id.
+                        if ids.insert(event[1]["id"].as_str().unwrap().to_owned()) {
+                            seen.push(event[1]["content"].as_str().unwrap().to_owned());
+                        }
+                    }
+                }
+                client.cut();
+                // While the broker knows of another connection, what that one was sent waits for it.
+                broker.wait_for_metric("fanfare_connections", &["app=\"mobile\""], 0.0);
+            }
+            assert_eq!(seen, numbers(0..total));
+        });
+    });
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_crash() {
+    let directory = TemporaryDirectory::new();
+    let path = format!("store.path = {:?}", directory.path("mobile.db"));
+    let mut broker = Broker::start(&[&path]);
+    let mut ada = Mobile::chat(broker.public, Transport::WebSocket, "ada");
+    let sent = ada.ask(CHAT, "message:send", json!({ "recipientId": "bob", "content": "hi" }));
+    let said = say(broker.public, "ada", "bob", "again");
+    let mut publisher = broker.publisher();
+    let data = json!({ "currency": "BTC", "balance": 1 });
+    publisher.publish(json!({ "user": "bob", "event": "balance:updated", "data": data }));
+    publisher.publish(json!({ "user": "bob", "event": "transaction:added", "data": { "id": 7 } }));
+    broker.signal(Signal::KILL);
+    broker.wait();
+    let broker = Broker::start(&[&path]);
+    let mut bob = Mobile::chat(broker.public, Transport::Polling, "bob");
+    assert_eq!(bob.expect(CHAT, "message:received"), sent);
+    assert_eq!(bob.expect(CHAT, "message:received"), said);
+    bob.expect_nothing(CHAT);
+    let balances = get(broker.public, "bob", "/api/wallet/balance");
+    assert_eq!(
+        (&balances["balances"][0]["currency"], &balances["balances"][0]["balance"]),
+        (&json!("BTC"), &json!(1))
+    );
+    let transactions = get(broker.public, "bob", "/api/wallet/transactions");
+    assert_eq!(transactions, json!({ "transactions": [{ "id": 7 }], "nextBefore": null }));
+}
