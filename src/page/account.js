@@ -1,6 +1,6 @@
 // The app account: what backends publish for the user.
 
-import { Balances, clock, decimal, find, flash, make, notes, onSubmit, pushFront } from "./dom.js";
+import { Balances, clock, decimal, find, flash, make, notes, onSubmit, pushFront, showRoundTrip } from "./dom.js";
 import { identity } from "./identity.js";
 import { Link, webSocketAddress } from "./links.js";
 
@@ -48,7 +48,7 @@ setInterval(ping, PING);
 function heard({ type, data = {}, code, message }) {
   switch (type) {
     case "pong":
-      return account.status("up", `connected, ${(performance.now() - pinged).toFixed(1)} ms`);
+      return showRoundTrip(card, performance.now() - pinged);
     case "balanceUpdated":
       return balances.put(data.currency, data.balance);
     case "kycStatusChanged":

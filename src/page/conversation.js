@@ -11,7 +11,8 @@ const card = find(".card.conversation");
 const note = notes(card);
 const chat = new Chat(card);
 const chips = find("#conversations");
-/** What a chip shows of a conversation: `{partner, unread, isOnline}`, by its id. */
+/** What a chip shows of a conversation: `{partner, name, unread, isOnline}`, by its id. Who is online is told when it
+ * changes, so that it may not be known. */
 const known = new Map();
 /** The one that is open. */
 let open = null;
@@ -51,16 +52,19 @@ function partner(participants) {
 }
 
 function put(id, change) {
-  known.set(id, { unread: 0, isOnline: false, ...known.get(id), ...change });
+  known.set(id, { unread: 0, ...known.get(id), ...change });
   draw();
 }
 
 function draw() {
   chips.replaceChildren(
     ...[...known].map(([id, { partner, name, unread, isOnline }]) => {
-      const chip = make("button", { type: "button", title: partner, ariaPressed: String(id === open) },
-        make("i", { dataset: { state: isOnline ? "up" : "down" }, title: isOnline ? "online" : "offline" }),
-        name ?? short(partner));
+      const chip = make("button", { type: "button", title: partner, ariaPressed: String(id === open) });
+      if (isOnline !== undefined) {
+        const [state, title] = isOnline ? ["up", "online"] : ["down", "offline"];
+        chip.append(make("i", { dataset: { state }, title }));
+      }
+      chip.append(name ?? short(partner));
       if (unread > 0) chip.append(make("b", { textContent: unread, title: `${unread} unread` }));
       chip.addEventListener("click", () => attempt(note, () => show(id)));
       return chip;

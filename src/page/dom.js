@@ -40,6 +40,11 @@ function summarise() {
   summary.dataset.state = up === all.length ? "up" : up > 0 ? "wait" : "down";
 }
 
+/** How long it takes to the broker and back, milliseconds: beside the endpoint, where no screen reader reads it each time. */
+export function showRoundTrip(card, time) {
+  find("header code", card).dataset.roundTrip = `${time.toFixed(1)} ms`;
+}
+
 /** What a card has to say of the last thing that was asked for. */
 export function notes(card) {
   const note = find(".note", card);

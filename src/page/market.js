@@ -1,6 +1,6 @@
 // The app market: prices of all pairs, the order book and the trades of one, the portfolio.
 
-import { attempt, clock, decimal, find, flash, make, notes, onSubmit, pushFront } from "./dom.js";
+import { attempt, clock, decimal, find, flash, make, notes, onSubmit, pushFront, showRoundTrip } from "./dom.js";
 import { Namespace } from "./links.js";
 
 /** The pairs of `--demo`: their newest prices come at once. */
@@ -58,7 +58,7 @@ async function show(symbol) {
   const before = shown;
   if (before === symbol) return;
   shown = symbol;
-  for (const [pair, { row }] of rows) row.ariaSelected = String(pair === shown);
+  for (const [pair, { choose }] of rows) choose.ariaPressed = String(pair === shown);
   find("#book").replaceChildren();
   find("#trades").replaceChildren();
   await Promise.all([
@@ -71,15 +71,15 @@ async function show(symbol) {
 async function measure() {
   const sent = performance.now();
   await market.ask("ping", { timestamp: new Date().toISOString() });
-  card.dataset.roundTrip = (performance.now() - sent).toFixed(1);
-  find("code", card).title = `there and back: ${card.dataset.roundTrip} ms`;
+  showRoundTrip(card, performance.now() - sent);
 }
 setInterval(() => market.socket.connected && measure().catch(() => {}), MEASURE);
 
 function rowOf(symbol) {
   const known = rows.get(symbol);
   if (known) return known;
-  const choose = make("button", { type: "button", className: "link", textContent: symbol });
+  const ariaPressed = String(symbol === shown);
+  const choose = make("button", { type: "button", className: "link", textContent: symbol, ariaPressed });
   choose.addEventListener("click", () => attempt(note, () => show(symbol)));
   const [price, change, volume] = [make("td"), make("td"), make("td", { className: "spare" })];
   const line = document.createElementNS(SVG, "polyline");
@@ -88,10 +88,10 @@ function rowOf(symbol) {
   trend.setAttribute("preserveAspectRatio", "none");
   trend.setAttribute("aria-hidden", "true");
   trend.append(line);
-  const row = make("tr", { ariaSelected: String(symbol === shown), dataset: { symbol } });
+  const row = make("tr", { dataset: { symbol } });
   row.append(make("th", { scope: "row" }, choose), price, change, volume, make("td", { className: "spare" }, trend));
   find("#no-prices").hidden = true;
-  const entry = { row, price, change, volume, trend, line, prices: [] };
+  const entry = { choose, price, change, volume, trend, line, prices: [] };
   rows.set(symbol, entry);
   // The pairs that are known first, in their order; then the others as they come.
   const place = (name) => [...wanted].indexOf(name) >>> 0;

@@ -36,23 +36,32 @@ fn chromium() -> Option<PathBuf> {
         .or_else(|| env::split_paths(&path).map(|folder| folder.join("chromium")).find(|file| file.is_file()))
 }
 
-#[test]
-fn the_page_in_a_browser() {
+/// Runs a script of scenarios in the browser. `None`: there is none, and none is asked for.
+fn in_a_browser(broker: &Broker, script: &str) -> Option<Vec<Value>> {
     let Some(chromium) = chromium() else {
         let is_ci = env::var("CI").is_ok_and(|value| !["", "false", "0"].contains(&&*value));
         assert!(!is_ci, "no chromium on the PATH: install it (Debian: chromium), or name one in CHROMIUM");
         println!("not tested: no chromium on the PATH (Debian: chromium), and none named in CHROMIUM");
-        return;
+        return None;
     };
-    let broker = Broker::start_development(&["limits.connections_per_user = 20"]);
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
+    let folder = pictures();
     fs::create_dir_all(&folder).unwrap();
     let parameters = [
         ("CHROMIUM", chromium.to_str().unwrap()),
         ("SCREENSHOTS", folder.to_str().unwrap()),
         ("TRANSPORTS", "websocket"),
     ];
-    let results = Script::against(&broker, "page.mjs", &parameters).results();
+    Some(Script::against(broker, script, &parameters).results())
+}
+
+fn pictures() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("page")
+}
+
+#[test]
+fn the_page_in_a_browser() {
+    let broker = Broker::start_development(&["limits.connections_per_user = 20"]);
+    let Some(results) = in_a_browser(&broker, "page.mjs") else { return };
     let screenshots: Vec<&str> = results.iter().filter_map(|result| result["screenshot"].as_str()).collect();
     assert!(screenshots.len() >= 3, "{results:?}");
     for screenshot in screenshots {
@@ -60,6 +69,19 @@ fn the_page_in_a_browser() {
         assert!(fs::metadata(screenshot).unwrap().len() > 20_000, "{screenshot} shows next to nothing");
     }
     broker.wait_for_zero();
+}
+
+#[test]
+fn the_page_renews_its_tokens() {
+    let broker = Broker::start_development(&["auth.access_ttl = \"75s\""]);
+    if in_a_browser(&broker, "renewal.mjs").is_some() {
+        broker.wait_for_zero();
+        // On the connections it had, but for the app whose clients connect anew.
+        for app in ["account", "market", "conversation"] {
+            let label = format!("app=\"{app}\"");
+            assert_eq!(broker.metric("fanfare_connections_opened_total", &[&label]), 1.0, "{app}");
+        }
+    }
 }
 
 #[test]

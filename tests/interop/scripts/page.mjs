@@ -1,256 +1,152 @@
-// The test page in Chromium, which reaches nothing but the broker: whatever else a page asks for is refused, and is a failure.
-//
-//   CHROMIUM      the browser's program
-//   SCREENSHOTS   the folder for pictures
+// What a person does on the test page, app by app; how it looks in the dark and on a phone; and what it says when it is sent
+// away.
 
 import assert from "node:assert/strict";
-import path from "node:path";
 
-import { Publisher, address, require, run, token, user } from "./harness.mjs";
+import { PAIRS, Window, live, market, publisher, scenarios, tell } from "./browser.mjs";
+import { token, user } from "./harness.mjs";
 
-const { chromium } = require("playwright-core");
-const { CHROMIUM, SCREENSHOTS } = process.env;
+const now = () => new Date().toISOString();
 
-const origin = `http://${address.host}:${address.port}`;
-const PAIRS = ["BTC-USDC", "ETH-USDC", "SOL-USDC", "LINK-USDC", "DOGE-USDC"];
-const OPEN = [61_837.63, 2_682.1, 153.42, 10.427, 0.10215];
+/** Two people whose windows the first scenarios share. */
+let ada;
+let bob;
 
-/** Connections that the page shows. */
-const DOTS = ["market", "account", "conversation", "support", "chat", "wallet"];
+await scenarios({
+  async "all connections come up"() {
+    ada = await Window.open({ keep: true });
+    await ada.settled();
+    await ada.has("#summary", "6 of 6 connections up");
+    bob = await Window.open({ keep: true, as: "agent@example.com" });
+    await bob.settled();
+    assert.notEqual(ada.user, bob.user);
+  },
 
-const browser = await chromium.launch({
-  executablePath: CHROMIUM,
-  // Names are not even looked up.
-  args: ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--no-proxy-server"],
-});
-const publisher = await Publisher.connect();
-
-/** What a scenario has to end, however it ended itself. */
-const ends = [];
-
-/** A window of its own, with all that went wrong in it. */
-class Window {
-  static async open({ as, query = "", ...options } = {}) {
-    const window = new Window();
-    window.faults = [];
-    const context = await browser.newContext({ viewport: { width: 1440, height: 1000 }, locale: "en-GB", ...options });
-    window.context = context;
-    ends.push(() => context.close());
-    const fault = (text) => window.faults.push(text);
-    await context.route(
-      (url) => url.origin !== origin,
-      (route) => (fault(`asked for ${route.request().url()}`), route.abort()),
-    );
-    await context.addInitScript(() => {
-      addEventListener("securitypolicyviolation", (event) => {
-        console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`);
-      });
-    });
-    const page = await context.newPage();
-    window.page = page;
-    page.setDefaultTimeout(30_000);
-    page.on("console", (message) => {
-      if (["error", "warning"].includes(message.type())) fault(`${message.type()}: ${message.text()}`);
-    });
-    page.on("pageerror", (error) => fault(String(error.stack)));
-    page.on("response", (answer) => answer.status() >= 400 && fault(`${answer.status()} ${answer.url()}`));
-    page.on("websocket", (socket) => new URL(socket.url()).host === new URL(origin).host || fault(socket.url()));
-    const search = as ? `?as=${encodeURIComponent(as)}` : query;
-    await page.goto(`${origin}/websocket_test${search}`);
-    return window;
-  }
-
-  /** Waits until every connection is in a state; returns who has signed in. */
-  async settled(state = "up") {
-    const { page } = this;
-    const dots = () =>
-      page.$$eval("[data-status]", (all) => all.map((dot) => [dot.dataset.status, dot.dataset.state, dot.value]));
-    try {
-      await page.waitForFunction(
-        ([state, count]) => document.querySelectorAll(`[data-status][data-state=${state}]`).length === count,
-        [state, DOTS.length],
-      );
-    } catch {
-      throw new Error(`not all are ${state}: ${JSON.stringify(await dots())} ${this.faults.join("\n")}`);
-    }
-    assert.deepEqual((await dots()).map(([name]) => name), DOTS);
-    return page.textContent("#user-id");
-  }
-
-  /** Waits until an element has a text. */
-  async has(selector, text) {
-    await this.page.locator(selector, { hasText: text }).first().waitFor();
-  }
-
-  /** Writes a message in a card's chat, and sends it. */
-  async say(card, text) {
-    await this.page.fill(`.${card} .send input`, text);
-    await this.page.click(`.${card} .send button`);
-  }
-
-  async picture(name) {
-    const screenshot = path.join(SCREENSHOTS, `${name}.png`);
-    await this.page.screenshot({ path: screenshot, fullPage: true });
-    return screenshot;
-  }
-
-  /** Nothing was wrong, neither on the console nor on the network. */
-  async close() {
-    await this.context.close();
-    assert.deepEqual(this.faults, []);
-  }
-}
-
-let step = 0;
-/** Prices, books and trades of all pairs, each a little off the last ones. */
-function market() {
-  step += 1;
-  const timestamp = new Date().toISOString();
-  PAIRS.forEach((symbol, at) => {
-    const change = Math.sin(step / 3 + at) * 1.4 + Math.sin(step / 1.3 + at * 2) * 0.6;
-    const price = Number((OPEN[at] * (1 + change / 100)).toPrecision(7));
-    const volume = Number((step * 8.17 * (at + 1)).toFixed(2));
-    const data = { symbol, price, change: Number(change.toFixed(2)), volume, timestamp };
-    publisher.send({ room: `price:${symbol}`, event: "price_update", data });
-    const side = (sign) =>
-      [1, 2, 3, 4, 5].map((n) => [price * (1 + (sign * n) / 5_000), ((step * n * 7 + at) % 9) + 0.5 * n]);
-    const book = { symbol, bids: side(-1), asks: side(1), timestamp };
-    publisher.send({ room: `orderbook:${symbol}`, event: "order_book_update", data: book });
-    const trade = { symbol, price, amount: 0.25 * ((step % 7) + 1), side: step % 2 ? "buy" : "sell", timestamp };
-    publisher.send({ room: `trade:${symbol}`, event: "trade_notification", data: trade });
-  });
-}
-
-/** Publishes to a user, and sees that it had somebody to go to. */
-async function tell(user, event, data) {
-  assert.ok((await publisher.publish({ user, event, data })) > 0, event);
-}
-
-/** Publishes the market until the scenario ends. */
-function live() {
-  const timer = setInterval(market, 200);
-  ends.push(() => clearInterval(timer));
-}
-
-const scenarios = {
-  async "all five apps, live"() {
-    const window = await Window.open();
-    const { page } = window;
-    const ada = await window.settled();
-    await window.has("#summary", "6 of 6 connections up");
-    const agent = await Window.open({ as: "agent@example.com" });
-    const bob = await agent.settled();
-    assert.notEqual(ada, bob);
+  async "market: prices change"() {
     live();
-
-    // Prices: all pairs, and they change.
-    for (const pair of PAIRS) await window.has("#prices tbody th", pair);
-    const price = () => page.textContent("#prices [data-symbol=BTC-USDC] td");
-    const before = await price();
+    const { page } = ada;
+    for (const pair of PAIRS) await ada.has("#prices tbody th", pair);
+    const selector = "#prices [data-symbol=BTC-USDC] td";
+    const before = await page.textContent(selector);
     await page.waitForFunction(
-      (before) => document.querySelector("#prices [data-symbol=BTC-USDC] td").textContent !== before,
-      before,
+      ([selector, before]) => document.querySelector(selector).textContent !== before,
+      [selector, before],
     );
     await page.locator("#prices td.up, #prices td.down").first().waitFor();
     await page.locator("#book .ask").nth(4).waitFor();
     await page.click("#prices [data-symbol=ETH-USDC] button");
-    await window.has("#pair", "ETH-USDC");
+    await ada.has("#pair", "ETH-USDC");
     await page.locator("#trades li").nth(2).waitFor();
-    await tell(ada, "portfolio_update", { totalValue: 48_211.07, pnl: 312.4, timestamp: new Date().toISOString() });
-    await window.has("#portfolio", "48,211.07");
+    await tell(ada.user, "portfolio_update", { totalValue: 48_211.07, pnl: 312.4, timestamp: now() });
+    await ada.has("#portfolio", "48,211.07");
+  },
 
-    // Account.
-    const updatedAt = new Date().toISOString();
-    const balance = { currency: "BTC", balance: 0.05432, previous: 0.05, updatedAt };
-    await tell(ada, "balanceUpdated", balance);
-    await tell(ada, "balanceUpdated", { ...balance, currency: "USDC", balance: 1_250.5 });
-    await tell(ada, "kycStatusChanged", { status: "approved", updatedAt });
-    await tell(ada, "depositStatusChanged", { depositId: "d1", status: "confirmed", amount: 250, currency: "USDC", updatedAt });
-    await publisher.publish({
-      broadcast: true,
-      event: "serverNotification",
-      data: { title: "Maintenance", message: "tonight at 22:00", severity: "info", timestamp: updatedAt },
-    });
-    await window.has("#account-balances", "0.05432");
-    await window.has("#kyc", "approved");
-    await window.has("#notices", "tonight at 22:00");
+  async "account: what backends say"() {
+    const balance = { currency: "BTC", balance: 0.05432, previous: 0.05, updatedAt: now() };
+    const deposit = { depositId: "d1", status: "confirmed", amount: 250, currency: "USDC", updatedAt: now() };
+    await tell(ada.user, "balanceUpdated", balance);
+    await tell(ada.user, "balanceUpdated", { ...balance, currency: "USDC", balance: 1_250.5 });
+    await tell(ada.user, "kycStatusChanged", { status: "approved", updatedAt: now() });
+    await tell(ada.user, "depositStatusChanged", deposit);
+    const data = { title: "Maintenance", message: "tonight at 22:00", severity: "info", timestamp: now() };
+    await publisher.publish({ broadcast: true, event: "serverNotification", data });
+    await ada.has("#account-balances", "0.05432");
+    await ada.has("#account-balances", "1,250.50");
+    await ada.has("#kyc", "approved");
+    await ada.has("#deposit", "confirmed");
+    await ada.has("#notices", "tonight at 22:00");
+  },
 
-    // Conversation: opened with who is suggested, typed, sent, seen, read.
-    assert.equal(await page.inputValue(".conversation [name=partner]"), bob);
+  async "conversation: typed, sent, seen"() {
+    const { page } = ada;
+    assert.equal(await page.inputValue(".conversation [name=partner]"), bob.user);
     await page.click(".conversation .open button");
-    await page.locator(".conversation .send input:enabled").waitFor();
-    await page.fill(".conversation .send input", "Hello agent, do you");
-    await window.say("conversation", "Hello agent, do you read me?");
-    await window.has(".conversation .chat .own", "do you read me?");
-    await agent.page.click("#conversations button");
-    await agent.has(".conversation .chat .other", "do you read me?");
+    await ada.say("conversation", "Hello agent, do you read me?");
+    await ada.has(".conversation .chat .own", "do you read me?");
+    await bob.page.click("#conversations button");
+    await bob.has(".conversation .chat .other", "do you read me?");
     await page.locator(".conversation .own .tick[data-mark=read]").waitFor();
-    await agent.page.fill(".conversation .send input", "Loud and");
-    await window.has(".conversation .typing", "is typing");
-    await agent.say("conversation", "Loud and clear.");
-    await window.has(".conversation .chat .other", "Loud and clear.");
+    await bob.page.fill(".conversation .send input", "Loud and");
+    await ada.has(".conversation .typing", "is typing");
+    await bob.say("conversation", "Loud and clear.");
+    await ada.has(".conversation .chat .other", "Loud and clear.");
+  },
 
-    // Support: the agent joins the session that the page has made.
-    await agent.page.reload();
-    await agent.settled();
-    const session = await page.inputValue(".support select");
-    await agent.page.selectOption(".support select", session);
-    await agent.page.click(".support [value=join]");
-    await window.has("#participants", "(agent)");
-    await window.say("support", "My card was declined.");
-    await agent.has(".support .chat .other", "My card was declined.");
+  async "support: an agent joins"() {
+    const { page } = ada;
+    // The session is there when the agent looks for one.
+    await bob.page.reload();
+    await bob.settled();
+    await bob.page.selectOption(".support select", await page.inputValue(".support select"));
+    await bob.page.click(".support [value=join]");
+    await ada.has("#participants", "(agent)");
+    await ada.say("support", "My card was declined.");
+    await bob.has(".support .chat .other", "My card was declined.");
     await page.locator(".support .own .tick[data-mark=read]").waitFor();
-    await agent.page.fill(".support .send input", "Let me");
-    await window.has(".support .typing", "is typing");
-    await agent.say("support", "Let me have a look.");
-    await window.has(".support .chat .other", "Let me have a look.");
+    await bob.page.fill(".support .send input", "Let me");
+    await ada.has(".support .typing", "is typing");
+    await bob.say("support", "Let me have a look.");
+    await ada.has(".support .chat .other", "Let me have a look.");
+  },
 
-    // Mobile: a message and its history, the wallet told and fetched.
+  async "mobile: messages and their history"() {
+    const { page } = ada;
     await page.click(".mobile .open button");
-    await page.locator(".mobile .send input:enabled").waitFor();
-    await window.say("mobile", "Dinner at eight?");
-    await window.has(".mobile .chat .own", "Dinner at eight?");
-    await agent.has(".mobile .chat .other", "Dinner at eight?");
-    await agent.say("mobile", "With pleasure.");
-    await window.has(".mobile .chat .other", "With pleasure.");
+    await ada.say("mobile", "Dinner at eight?");
+    await ada.has(".mobile .chat .own", "Dinner at eight?");
+    await bob.has(".mobile .chat .other", "Dinner at eight?");
+    await bob.say("mobile", "With pleasure.");
+    await ada.has(".mobile .chat .other", "With pleasure.");
     await page.click(".mobile .open button");
-    await window.has(".mobile .note", "2 messages of the history");
-    await tell(ada, "balance:updated", { currency: "USDC", balance: 980.25 });
-    await window.has("#wallet-balances", "980.25");
-    const transaction = { currency: "USDC", createdAt: new Date().toISOString() };
-    await tell(ada, "transaction:added", { ...transaction, id: "t1", amount: -24.9, type: "payment" });
-    await tell(ada, "transaction:added", { ...transaction, id: "t2", amount: 1_000, type: "deposit" });
+    await ada.has(".mobile .note", "2 messages of the history");
+    await page.fill(".register [name=id]", bob.user);
+    await page.click(".register button");
+    await ada.has(".mobile .note.error", "ACCESS_DENIED");
+    await page.fill(".register [name=id]", ada.user);
+    await page.click(".register button");
+    await ada.has(".mobile .note", "Registered");
+  },
+
+  async "mobile: a wallet"() {
+    const { page } = ada;
+    await tell(ada.user, "balance:updated", { currency: "USDC", balance: 980.25 });
+    await ada.has("#wallet-balances", "980.25");
+    const transaction = { currency: "USDC", createdAt: now() };
+    await tell(ada.user, "transaction:added", { ...transaction, id: "t1", amount: -24.9, type: "payment" });
+    await tell(ada.user, "transaction:added", { ...transaction, id: "t2", amount: 1_000, type: "deposit" });
     await page.click("#fetch-transactions");
-    await window.has("#transactions", "1,000.00 USDC");
+    await ada.has("#transactions", "1,000.00 USDC");
     await page.click("#fetch-balance");
-    await window.has(".mobile .note", "1 balances");
-    await page.fill(".register [name=id]", bob);
-    await page.click(".register button");
-    await window.has(".mobile .note.error", "ACCESS_DENIED");
-    await page.fill(".register [name=id]", ada);
-    await page.click(".register button");
-    await window.has(".mobile .note", "Registered");
+    await ada.has(".mobile .note", "1 balances");
+  },
 
-    // All of it is in the list, which is bounded.
-    for (const app of ["market", "account", "conversation", "support", "mobile"]) {
-      await page.uncheck("#filter [name=market]");
-      if (app === "market") await page.check("#filter [name=market]");
-      await page.evaluate(() => document.querySelector("#filter [name=clear]").click());
-      if (app === "account") await tell(ada, "balanceUpdated", balance);
-      if (app === "conversation") await window.say("conversation", "And once more.");
-      if (app === "support") await window.say("support", "Thank you.");
-      if (app === "mobile") await tell(ada, "balance:updated", { currency: "BTC", balance: 0.75 });
+  async "all that arrives is listed, and the list is bounded"() {
+    const { page } = ada;
+    await page.uncheck("#filter [name=market]");
+    await page.click("#filter [name=clear]");
+    await tell(ada.user, "balanceUpdated", { currency: "BTC", balance: 0.05432 });
+    await ada.say("conversation", "And once more.");
+    await ada.say("support", "Thank you.");
+    await tell(ada.user, "balance:updated", { currency: "BTC", balance: 0.75 });
+    for (const app of ["account", "conversation", "support", "mobile"]) {
       await page.locator(`#events [data-app=${app}]`).first().waitFor();
     }
     await page.check("#filter [name=market]");
-    await page.waitForFunction(() => document.querySelectorAll("#events > li").length === 200);
+    live();
+    await page.locator("#events [data-app=market]").first().waitFor();
+    const rows = (count) =>
+      page.waitForFunction((count) => document.querySelectorAll("#events > li").length === count, count);
+    await rows(200);
     for (let n = 0; n < 10; n++) market();
-    await page.waitForFunction(() => document.querySelectorAll("#events > li").length === 200);
+    await rows(200);
+  },
 
-    await window.settled();
-    await agent.close();
-    const screenshot = await window.picture("page");
-    await window.close();
+  async "a picture of all of it"() {
+    live();
+    await ada.settled();
+    const screenshot = await ada.picture("page");
+    await bob.close();
+    await ada.close();
     return { screenshot };
   },
 
@@ -289,7 +185,8 @@ const scenarios = {
     await window.page.fill("#sign-in [name=user]", token(name));
     await window.page.click("#sign-in button");
     await window.has("#user-id", name);
-    assert.equal(await window.settled(), name);
+    await window.settled();
+    assert.equal(window.user, name);
     const line = { op: "disconnect", user: name, code: 4001, reason: "account locked" };
     assert.equal((await publisher.ask(line)).ok, true);
     await window.settled("down");
@@ -307,19 +204,4 @@ const scenarios = {
     assert.ok(refused.every((fault) => fault.includes("401")), refused.join("\n"));
     await window.close();
   },
-};
-
-await run(
-  Object.fromEntries(
-    Object.entries(scenarios).map(([name, body]) => [
-      name,
-      async () => {
-        try {
-          return await body();
-        } finally {
-          for (const end of ends.splice(0)) await end();
-        }
-      },
-    ]),
-  ),
-);
+});
