@@ -69,6 +69,8 @@ pub struct Broker {
     pub admin: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
     settings: BTreeMap<String, String>,
+    /// Of `serve`, beside the configuration.
+    flags: &'static [&'static str],
     directory: TemporaryDirectory,
 }
 
@@ -79,8 +81,18 @@ impl Broker {
         Broker::try_start(lines).unwrap_or_else(|log| panic!("the broker did not start: {log}"))
     }
 
+    /// As [`Broker::start`], with `serve --dev`: any origin may connect, and there are users to sign in as.
+    pub fn start_dev(lines: &[&str]) -> Broker {
+        let started = Broker::start_with(lines, &["--dev"]);
+        started.unwrap_or_else(|log| panic!("the broker did not start: {log}"))
+    }
+
     /// As [`Broker::start`], or what it wrote to standard error before it ended.
     pub fn try_start(lines: &[&str]) -> Result<Broker, String> {
+        Broker::start_with(lines, &[])
+    }
+
+    fn start_with(lines: &[&str], flags: &'static [&'static str]) -> Result<Broker, String> {
         let mut settings = BTreeMap::new();
         let secret = format!("auth.secret = \"{SECRET}\"");
         let defaults = [
@@ -100,8 +112,8 @@ impl Broker {
         let store = format!("{:?}", directory.0.join("fanfare.db"));
         settings.entry("store.path".to_owned()).or_insert(store);
         write_settings(&directory, &settings);
-        let Launched { child, log, addresses: [public, ingest, admin] } = launch(&directory)?;
-        Ok(Broker { child, public, ingest, admin, log, settings, directory })
+        let Launched { child, log, addresses: [public, ingest, admin] } = launch(&directory, flags)?;
+        Ok(Broker { child, public, ingest, admin, log, settings, flags, directory })
     }
 
     /// Ends the process at once, with SIGKILL: it can do nothing more.
@@ -113,7 +125,7 @@ impl Broker {
     /// Starts the process again that has ended, with the same files and with `lines` replaced. Its ports are new.
     pub fn start_again(&mut self, lines: &[&str]) {
         self.set(lines);
-        let launched = launch(&self.directory);
+        let launched = launch(&self.directory, self.flags);
         let launched = launched.unwrap_or_else(|log| panic!("the broker did not start again: {log}"));
         let Launched { child, log, addresses: [public, ingest, admin] } = launched;
         (self.child, self.log) = (child, log);
@@ -246,11 +258,12 @@ struct Launched {
 }
 
 /// Starts the binary with the directory's configuration, or returns what it wrote to standard error before it ended.
-fn launch(directory: &TemporaryDirectory) -> Result<Launched, String> {
+fn launch(directory: &TemporaryDirectory, flags: &[&str]) -> Result<Launched, String> {
     let mut process = Command::new(env!("CARGO_BIN_EXE_fanfare"))
         .arg("serve")
         .arg("--config")
         .arg(directory.0.join("fanfare.toml"))
+        .args(flags)
         .env("FANFARE_LOG__FORMAT", "json")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
