@@ -60,7 +60,7 @@ fn pictures() -> PathBuf {
 
 #[test]
 fn the_page_in_a_browser() {
-    let broker = Broker::start_development(&["limits.connections_per_user = 20"]);
+    let broker = Broker::start_dev(&["limits.connections_per_user = 20"]);
     let Some(results) = in_a_browser(&broker, "page.mjs") else { return };
     let screenshots: Vec<&str> = results.iter().filter_map(|result| result["screenshot"].as_str()).collect();
     assert!(screenshots.len() >= 3, "{results:?}");
@@ -73,7 +73,7 @@ fn the_page_in_a_browser() {
 
 #[test]
 fn the_page_renews_its_tokens() {
-    let broker = Broker::start_development(&["auth.access_ttl = \"75s\""]);
+    let broker = Broker::start_dev(&["auth.access_ttl = \"75s\""]);
     if in_a_browser(&broker, "renewal.mjs").is_some() {
         broker.wait_for_zero();
         // On the connections it had, but for the app whose clients connect anew.
@@ -95,7 +95,7 @@ fn without_dev_there_is_no_page() {
 
 #[test]
 fn the_page_is_told_what_it_may_load() {
-    let broker = Broker::start_development(&[]);
+    let broker = Broker::start_dev(&[]);
     let page = get(broker.public, "/websocket_test?as=agent@example.com", &[]);
     assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
     assert_eq!(page.text(), fs::read_to_string(sources().join("index.html")).unwrap());
@@ -127,7 +127,7 @@ fn the_client_is_served_as_the_reference_server_does() {
     let settings = json!({ "serveClient": true }).to_string();
     let mut reference = Script::start("reference.mjs", &[("SETTINGS", &settings)]);
     let port = reference.next()["port"].as_u64().unwrap() as u16;
-    let broker = Broker::start_development(&[]);
+    let broker = Broker::start_dev(&[]);
     let tag = get(broker.public, CLIENT, &[]).header("etag").unwrap().to_owned();
     let weak = format!("W/{tag}");
     for headers in [

@@ -69,6 +69,7 @@ pub struct Broker {
     pub admin: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
     settings: BTreeMap<String, String>,
+    /// Of `serve`, beside the configuration.
     flags: &'static [&'static str],
     directory: TemporaryDirectory,
 }
@@ -80,9 +81,10 @@ impl Broker {
         Broker::try_start(lines).unwrap_or_else(|log| panic!("the broker did not start: {log}"))
     }
 
-    /// As [`Broker::start`], for trying out: with `--dev`.
-    pub fn start_development(lines: &[&str]) -> Broker {
-        Broker::start_with(lines, &["--dev"]).unwrap_or_else(|log| panic!("the broker did not start: {log}"))
+    /// As [`Broker::start`], with `serve --dev`: any origin may connect, and there are users to sign in as.
+    pub fn start_dev(lines: &[&str]) -> Broker {
+        let started = Broker::start_with(lines, &["--dev"]);
+        started.unwrap_or_else(|log| panic!("the broker did not start: {log}"))
     }
 
     /// As [`Broker::start`], or what it wrote to standard error before it ended.
