@@ -67,6 +67,7 @@ fn variable_fault(name: &str, text: &str) -> String {
 fn an_empty_file_gives_the_defaults() {
     let config = load("", &[]).expect("valid");
     let expected = Config {
+        development: true,
         allowed_origins: vec!["*".to_owned()],
         auth: crate::settings::AuthSettings { secret: Secret::new(SECRET), ..Default::default() },
         ..Config::default()
