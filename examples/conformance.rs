@@ -263,6 +263,7 @@ fn settings(limits: Limits, recovery: Option<Duration>) -> io::Result<ShardSetti
             ..SocketIo::default()
         },
         shards: 1,
+        page: false,
         echo: true,
     })
 }

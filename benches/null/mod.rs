@@ -124,6 +124,7 @@ impl World {
             tls: None,
             socketio: SocketIo::default(),
             shards: 1,
+            page: false,
             echo: false,
         };
         let common = Common::default();

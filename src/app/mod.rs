@@ -334,10 +334,8 @@ impl Session {
 
     /// The client's platform, for `/stats` and logs.
     pub fn labels(&self) -> Option<&Labels> {
-        match &self.state {
-            State::Account(labels) => labels.as_deref(),
-            _ => None,
-        }
+        let State::Account(labels) = &self.state else { return None };
+        labels.as_deref()
     }
 
     /// Goes on as the client that had this public id, and came back.

@@ -94,6 +94,7 @@ pub(super) fn shard_settings(
         tls,
         socketio: config.socketio.clone(),
         shards,
+        page: config.development,
         echo: false,
     }
 }

@@ -122,11 +122,13 @@ pub(super) fn welcome(
             let _ = writeln!(out, "  websocat '{url}/ws?token={user}'");
         }
         out.push('\n');
+        let scheme = if config.tls.is_on() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", reachable(*address));
+        let _ = writeln!(out, "Look, with a browser\n  {url}/websocket_test\n");
         if config.auth.issue_tokens {
             let [(user, ..), (agent, ..)] = ACCOUNTS;
             let _ = writeln!(out, "Sign in ({user} or {agent})");
-            let (scheme, address) = (if config.tls.is_on() { "https" } else { "http" }, reachable(*address));
-            let _ = writeln!(out, "  curl {scheme}://{address}/api/v1/auth/login \\");
+            let _ = writeln!(out, "  curl {url}/api/v1/auth/login \\");
             let body = format!(r#"{{"email":"{user}","password":"{PASSWORD}"}}"#);
             let _ = writeln!(out, "    -H 'Content-Type: application/json' -d '{body}'\n");
         }
@@ -184,6 +186,7 @@ mod tests {
         }
         assert!(text.contains("websocat 'ws://127.0.0.1:8080/feed?token=ey"), "{text}");
         assert!(text.contains("nc -q 1 127.0.0.1 7400"), "{text}");
+        assert!(text.contains("  http://127.0.0.1:8080/websocket_test\n"), "{text}");
         assert!(text.contains("curl http://127.0.0.1:8080/api/v1/auth/login \\\n"), "{text}");
         assert!(text.contains(r#"-d '{"email":"user@example.com","password":"password123"}'"#), "{text}");
         assert!(!text.contains(config.auth.secret.expose()));

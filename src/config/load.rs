@@ -93,6 +93,7 @@ fn read(sources: &Sources) -> (Config, Reading) {
     let mut reading = Reading::collect(sources);
     let mut config = Config::default();
     config.visit(&mut reading);
+    config.development = sources.development.is_some();
     if let Some(secret) = &sources.development {
         if config.allowed_origins.is_empty() {
             config.allowed_origins.push("*".to_owned());

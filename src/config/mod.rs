@@ -28,6 +28,8 @@ use crate::settings::{
 /// Everything an operator can set, valid as a whole.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
+    /// Whether this is for trying out (`--dev`), which no key says.
+    pub development: bool,
     /// The public listeners.
     pub listen: Vec<SocketAddr>,
     /// How many shards; 0: one per core.
@@ -71,6 +73,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Config {
         Config {
+            development: false,
             listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080)],
             shards: 0,
             allowed_origins: Vec::new(),

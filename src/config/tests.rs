@@ -67,6 +67,7 @@ fn variable_fault(name: &str, text: &str) -> String {
 fn an_empty_file_gives_the_defaults() {
     let config = load("", &[]).expect("valid");
     let expected = Config {
+        development: true,
         allowed_origins: vec!["*".to_owned()],
         auth: crate::settings::AuthSettings { secret: Secret::new(SECRET), ..Default::default() },
         ..Config::default()
@@ -400,11 +401,14 @@ fn development_does_not_override_what_is_configured() {
         load("allowed_origins = [\"https://a.example\"]\n[auth]\nsecret = \"mine\"", &[]).expect("valid");
     assert_eq!(config.allowed_origins, ["https://a.example"]);
     assert_eq!(config.auth.secret, Secret::new("mine"));
+    assert!(config.development);
     for (text, path) in [("", "/temporary/fanfare.db"), ("[store]\npath = \"fanfare.db\"", "fanfare.db")] {
         let file = TemporaryFile::new(text);
         let mut sources = sources(Some(&file), &[]);
         sources.development_store = Some("/temporary/fanfare.db".into());
-        assert_eq!(Config::read(&sources).expect("valid").store.path, std::path::Path::new(path));
+        let config = Config::read(&sources).expect("valid");
+        assert_eq!(config.store.path, std::path::Path::new(path));
+        assert!(!config.development, "the test page is not for those who only have a database");
     }
 }
 

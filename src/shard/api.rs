@@ -381,7 +381,7 @@ impl<N: Net> Shard<N> {
 }
 
 /// How long a request's body is; more than can be there, where only its end would tell.
-fn body_length(request: &Request<'_>) -> usize {
+pub(super) fn body_length(request: &Request<'_>) -> usize {
     match request.content_length() {
         Ok(length) => length.map_or(0, |length| length as usize),
         Err(_) => usize::MAX,

@@ -66,6 +66,9 @@ impl<N: Net> Shard<N> {
         if self.is_engine_path(request.path) {
             return self.engine_request(key, request, behind, now);
         }
+        if let Some(next) = self.page_request(key, request, behind, now) {
+            return next;
+        }
         if let Some(next) = self.api_request(key, request, behind, now) {
             return next;
         }

@@ -22,6 +22,7 @@ mod http;
 mod invariants;
 mod line;
 mod outbox;
+mod page;
 #[cfg(test)]
 mod properties;
 mod read;
@@ -115,6 +116,8 @@ pub struct ShardSettings {
     pub socketio: SocketIo,
     /// How many shards there are.
     pub shards: usize,
+    /// Whether the test page is served.
+    pub page: bool,
     /// Serve what the protocols' conformance suites expect instead of the apps: `/engine.io/` sends every message back,
     /// `/socket.io/` has the namespaces `/` and `/custom` of the echo application. No configuration sets it.
     pub echo: bool,

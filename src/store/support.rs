@@ -175,34 +175,50 @@ fn add(work: &Work<'_>, session: i64, user: &str, role: Role) -> rusqlite::Resul
         .map(drop)
 }
 
-/// The caller's part; an agent gets one if he has none. The flag: he got it now.
-fn take_part(work: &mut Work<'_>, stored: &Stored, by: &Caller) -> Result<(Part, bool), Stop> {
+/// The caller's part; `None`: he is an agent who has none and may get one. Changes nothing, so that what is refused after it
+/// leaves nothing behind.
+fn may_take_part(work: &Work<'_>, stored: &Stored, by: &Caller) -> Result<Option<Part>, Stop> {
     let known = part(work.connection, stored.number, &by.user)?;
+    if known.is_some() {
+        return Ok(known);
+    }
+    if !by.is_agent {
+        return Err(Refusal::Forbidden.into());
+    }
+    if stored.closed_at.is_some() {
+        return Err(Refusal::Closed.into());
+    }
+    let count: u64 =
+        work.connection.prepare_cached(PARTICIPANTS)?.query_row([stored.number], |row| row.get(0))?;
+    match count < MOST_PARTICIPANTS {
+        true => Ok(None),
+        false => Err(Refusal::Forbidden.into()),
+    }
+}
+
+/// Makes the caller a participant if [`may_take_part`] has found no part of his.
+fn take_part(
+    work: &mut Work<'_>,
+    stored: &Stored,
+    by: &Caller,
+    known: Option<Part>,
+) -> rusqlite::Result<Part> {
     let is_new = known.is_none();
-    let part = match known {
-        Some(part) => part,
-        None if !by.is_agent => return Err(Refusal::Forbidden.into()),
-        None if stored.closed_at.is_some() => return Err(Refusal::Closed.into()),
-        None => {
-            let count: u64 =
-                work.connection.prepare_cached(PARTICIPANTS)?.query_row([stored.number], |row| row.get(0))?;
-            if count >= MOST_PARTICIPANTS {
-                return Err(Refusal::Forbidden.into());
-            }
-            add(work, stored.number, &by.user, Role::Agent)?;
-            Part { role: Role::Agent, said: 0, read_up_to: 0, last_read_at: None }
-        }
-    };
+    let part = known.unwrap_or(Part { role: Role::Agent, said: 0, read_up_to: 0, last_read_at: None });
+    if is_new {
+        add(work, stored.number, &by.user, Role::Agent)?;
+        tell_members(work, stored)?;
+    }
     if part.role == Role::Agent && stored.started_at.is_none() && stored.closed_at.is_none() {
         work.connection
             .prepare_cached("UPDATE support_sessions SET started_at = ?2 WHERE number = ?1")?
             .execute(params![stored.number, work.at])?;
     }
-    Ok((part, is_new))
+    Ok(part)
 }
 
 /// Tells who takes part now.
-fn tell_members(work: &mut Work<'_>, stored: &Stored) -> Result<(), Stop> {
+fn tell_members(work: &mut Work<'_>, stored: &Stored) -> rusqlite::Result<()> {
     let members = members(work.connection, stored.number)?;
     let effect = SupportEffect::Members { session: stored.id, members };
     work.effects.push(Effect::Support(effect));
@@ -211,8 +227,12 @@ fn tell_members(work: &mut Work<'_>, stored: &Stored) -> Result<(), Stop> {
 
 fn enter(work: &mut Work<'_>, by: &Caller, session: Uuid) -> Result<SupportAnswer, Stop> {
     let stored = find(work.connection, session)?;
-    take_part(work, &stored, by)?;
-    tell_members(work, &stored)?;
+    let known = may_take_part(work, &stored, by)?;
+    let is_known = known.is_some();
+    take_part(work, &stored, by, known)?;
+    if is_known {
+        tell_members(work, &stored)?;
+    }
     Ok(SupportAnswer::Entered { is_closed: stored.closed_at.is_some() })
 }
 
@@ -223,16 +243,14 @@ fn send(
     new: &NewChatMessage,
 ) -> Result<SupportAnswer, Stop> {
     let stored = find(work.connection, session)?;
-    let (part, is_new) = take_part(work, &stored, by)?;
+    let known = may_take_part(work, &stored, by)?;
     if stored.closed_at.is_some() {
         return Err(Refusal::Closed.into());
     }
     if let Some(reply_to) = new.reply_to {
         place(work.connection, &stored, reply_to)?;
     }
-    if is_new {
-        tell_members(work, &stored)?;
-    }
+    let part = take_part(work, &stored, by, known)?;
     let mut said = new.clone();
     let mut mentions = Vec::with_capacity(said.mentions.len());
     for user in said.mentions {
@@ -318,11 +336,9 @@ fn close(work: &mut Work<'_>, by: &Caller, session: Uuid) -> Result<SupportAnswe
 
 fn mark_read(work: &mut Work<'_>, by: &Caller, session: Uuid, message: Uuid) -> Result<SupportAnswer, Stop> {
     let stored = find(work.connection, session)?;
-    let (part, is_new) = take_part(work, &stored, by)?;
+    let known = may_take_part(work, &stored, by)?;
     let place = place(work.connection, &stored, message)?;
-    if is_new {
-        tell_members(work, &stored)?;
-    }
+    let part = take_part(work, &stored, by, known)?;
     if let Some(at) = part.last_read_at.filter(|_| place <= part.read_up_to) {
         return Ok(SupportAnswer::Read { at });
     }

@@ -1,5 +1,6 @@
 //! The app `support`: chat sessions with agents on real sockets (`spec/support.md`), with one shard and with several.
 
+mod document;
 mod live;
 mod refused;
 mod rest;

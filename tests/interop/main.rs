@@ -3,7 +3,7 @@
 //!
 //! The scenarios are scripts in `scripts/`, in the languages of the clients. They print what came of each scenario; the
 //! tests here start brokers and scripts, and judge. Needs Node.js with npm, and Python 3; the packages are installed
-//! into the target directory (`install`).
+//! into the target directory (`install`). The test page is looked at with Chromium (`page`).
 
 #![allow(clippy::unwrap_used)]
 
@@ -16,6 +16,7 @@ mod fanout;
 mod install;
 mod market;
 mod mobile;
+mod page;
 mod recovery;
 mod script;
 mod transcripts;

@@ -149,6 +149,7 @@ impl World {
             tls: None,
             socketio,
             shards,
+            page: false,
             echo: false,
         });
         let members: Vec<Member> = (0..shards)

@@ -420,3 +420,25 @@ fn there_are_not_more_participants_than_a_message_can_be_handed_to() {
     assert_eq!(enter(&mut store, 64), Err(Refusal::Forbidden));
     enter(&mut store, 63).unwrap();
 }
+
+#[test]
+fn what_is_refused_makes_nobody_a_participant() {
+    let mut store = Fixture::new();
+    let session = create(&mut store, 2, None).id;
+    let other = create(&mut store, 3, None).id;
+    let elsewhere = say(&mut store, 3, other, "elsewhere").unwrap().id;
+    store.told();
+    let message = NewChatMessage { reply_to: Some(elsewhere), ..text("an answer") };
+    let by = caller(0);
+    let refused = [
+        write(&mut store, SupportWrite::Send { by: by.clone(), session, message }),
+        write(&mut store, SupportWrite::MarkRead { by, session, message: elsewhere }),
+    ];
+    assert!(refused.iter().all(|answer| *answer == Err(Refusal::NotFound("message"))), "{refused:?}");
+    assert!(told(&mut store).is_empty());
+    let query = SupportQuery::Participants { by: caller(2), session };
+    let Ok(SupportAnswer::Participants(list)) = read(&mut store, query) else { panic!("no list") };
+    assert_eq!(list.len(), 1);
+    let seen = read(&mut store, SupportQuery::Session { by: caller(2), session });
+    assert!(matches!(seen, Ok(SupportAnswer::Session(seen)) if seen.started_at.is_none()));
+}

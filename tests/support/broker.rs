@@ -69,9 +69,9 @@ pub struct Broker {
     pub admin: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
     settings: BTreeMap<String, String>,
+    /// Of `serve`, beside the configuration.
+    flags: &'static [&'static str],
     directory: TemporaryDirectory,
-    /// Further arguments of `serve`.
-    arguments: &'static [&'static str],
 }
 
 impl Broker {
@@ -81,17 +81,18 @@ impl Broker {
         Broker::try_start(lines).unwrap_or_else(|log| panic!("the broker did not start: {log}"))
     }
 
-    /// As [`Broker::start`], with `--dev`.
+    /// As [`Broker::start`], with `serve --dev`: any origin may connect, and there are users to sign in as.
     pub fn start_dev(lines: &[&str]) -> Broker {
-        Broker::launch(lines, &["--dev"]).unwrap_or_else(|log| panic!("the broker did not start: {log}"))
+        let started = Broker::start_with(lines, &["--dev"]);
+        started.unwrap_or_else(|log| panic!("the broker did not start: {log}"))
     }
 
     /// As [`Broker::start`], or what it wrote to standard error before it ended.
     pub fn try_start(lines: &[&str]) -> Result<Broker, String> {
-        Broker::launch(lines, &[])
+        Broker::start_with(lines, &[])
     }
 
-    fn launch(lines: &[&str], arguments: &'static [&'static str]) -> Result<Broker, String> {
+    fn start_with(lines: &[&str], flags: &'static [&'static str]) -> Result<Broker, String> {
         let mut settings = BTreeMap::new();
         let secret = format!("auth.secret = \"{SECRET}\"");
         let defaults = [
@@ -111,8 +112,8 @@ impl Broker {
         let store = format!("{:?}", directory.0.join("fanfare.db"));
         settings.entry("store.path".to_owned()).or_insert(store);
         write_settings(&directory, &settings);
-        let Launched { child, log, addresses: [public, ingest, admin] } = launch(&directory, arguments)?;
-        Ok(Broker { child, public, ingest, admin, log, settings, directory, arguments })
+        let Launched { child, log, addresses: [public, ingest, admin] } = launch(&directory, flags)?;
+        Ok(Broker { child, public, ingest, admin, log, settings, flags, directory })
     }
 
     /// Ends the process at once, with SIGKILL: it can do nothing more.
@@ -124,7 +125,7 @@ impl Broker {
     /// Starts the process again that has ended, with the same files and with `lines` replaced. Its ports are new.
     pub fn start_again(&mut self, lines: &[&str]) {
         self.set(lines);
-        let launched = launch(&self.directory, self.arguments);
+        let launched = launch(&self.directory, self.flags);
         let launched = launched.unwrap_or_else(|log| panic!("the broker did not start again: {log}"));
         let Launched { child, log, addresses: [public, ingest, admin] } = launched;
         (self.child, self.log) = (child, log);
@@ -257,12 +258,12 @@ struct Launched {
 }
 
 /// Starts the binary with the directory's configuration, or returns what it wrote to standard error before it ended.
-fn launch(directory: &TemporaryDirectory, arguments: &[&str]) -> Result<Launched, String> {
+fn launch(directory: &TemporaryDirectory, flags: &[&str]) -> Result<Launched, String> {
     let mut process = Command::new(env!("CARGO_BIN_EXE_fanfare"))
         .arg("serve")
         .arg("--config")
         .arg(directory.0.join("fanfare.toml"))
-        .args(arguments)
+        .args(flags)
         .env("FANFARE_LOG__FORMAT", "json")
         .stdin(Stdio::null())
         .stdout(Stdio::null())

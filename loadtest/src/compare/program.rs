@@ -122,7 +122,9 @@ impl Launch {
                     }
                 }
                 // What is compared needs no database, and leaves none behind.
-                command.env("FANFARE_APPS__CONVERSATION", "false").env("FANFARE_AUTH__ISSUE_TOKENS", "false");
+                for key in ["APPS__CONVERSATION", "APPS__SUPPORT", "AUTH__ISSUE_TOKENS"] {
+                    command.env(format!("FANFARE_{key}"), "false");
+                }
                 command.envs(port_variables(ports)).envs(variables.iter().cloned());
                 Ok(command)
             }

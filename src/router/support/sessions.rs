@@ -3,7 +3,7 @@
 //! The store says who takes part, in the order of its commits, and before it lets anybody in; the shards say who comes and
 //! goes. So a session is known here by the time its first client comes, and for a while after the last has gone.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -55,6 +55,8 @@ impl Live {
 #[derive(Default)]
 pub struct SupportSessions {
     live: HashMap<Uuid, Live, ahash::RandomState>,
+    /// The same members by user, so that a change of one user's concerns only the sessions in which he takes part.
+    parts: BTreeSet<(SmolStr, Uuid)>,
     /// Sessions to which nobody is connected: until when, which, and the number of the entry.
     idle: VecDeque<(u64, Uuid, u64)>,
     entries: u64,
@@ -66,7 +68,14 @@ impl SupportSessions {
     /// Who takes part in a session, as the store has it now.
     pub fn set_members(&mut self, session: Uuid, members: Vec<Member>, now: Now) {
         let live = self.live.entry(session).or_default();
-        live.members = members;
+        let before = std::mem::replace(&mut live.members, members);
+        let is_among = |all: &[Member], one: &Member| all.iter().any(|member| member.user == one.user);
+        for gone in before.iter().filter(|member| !is_among(&live.members, member)) {
+            self.parts.remove(&(gone.user.clone(), session));
+        }
+        for new in live.members.iter().filter(|member| !is_among(&before, member)) {
+            self.parts.insert((new.user.clone(), session));
+        }
         if live.users.is_empty() && live.idle == 0 {
             self.rest(session, now);
         }
@@ -74,7 +83,8 @@ impl SupportSessions {
 
     /// A user has begun, or ceased, to want to hear nothing of another one.
     pub fn set_blocked(&mut self, user: &SmolStr, blocked: &SmolStr, is_blocked: bool) {
-        for live in self.live.values_mut() {
+        for (_, session) in self.parts.range((user.clone(), Uuid::nil())..=(user.clone(), Uuid::max())) {
+            let Some(live) = self.live.get_mut(session) else { continue };
             if !live.members.iter().any(|member| member.user == *blocked) {
                 continue;
             }
@@ -90,6 +100,7 @@ impl SupportSessions {
         live.idle = 0;
         if !live.members.iter().any(|member| member.user == *user) {
             live.members.push(Member { user: user.clone(), blocks: Vec::new() });
+            self.parts.insert((user.clone(), session));
         }
         let known = live.user(user);
         known.connections += 1;
@@ -175,8 +186,12 @@ impl SupportSessions {
             && (until <= now.mono || self.idle.len() > MOST_IDLE)
         {
             self.idle.pop_front();
-            if self.live.get(&session).is_some_and(|live| live.idle == entry) {
-                self.live.remove(&session);
+            if self.live.get(&session).is_some_and(|live| live.idle == entry)
+                && let Some(gone) = self.live.remove(&session)
+            {
+                for member in gone.members {
+                    self.parts.remove(&(member.user, session));
+                }
             }
         }
     }

@@ -1,11 +1,15 @@
 //! `GET /ws-stats`: who is connected and types, over all shards, right whatever comes and goes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::net::{Shutdown, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{agent_token, call, connect, connect_with, feed, next, session};
-use crate::support::{Broker, Client, each_shard_count, eventually};
+use super::{BASE, agent_token, call, connect, connect_with, feed, next, session};
+use crate::support::{Broker, Client, DEADLINE, each_shard_count, eventually, http};
 
 fn stats(broker: &Broker) -> Value {
     call(broker, "ada", "GET", "/ws-stats", Value::Null, 200)
@@ -53,78 +57,148 @@ impl Dice {
     }
 }
 
+const USERS: [&str; 4] = ["ada", "bob", "cleo", "dan"];
+/// Connections of one user to one session, at most.
+const OWN: usize = 5;
+
+/// A connection that is open, as far as this side knows.
+struct Open {
+    user: usize,
+    session: usize,
+    is_typing: bool,
+    client: Client,
+}
+
+/// What happens to the connections of a few users to a few sessions, and what must come of it.
+struct Churn<'a> {
+    broker: &'a Broker,
+    dice: Dice,
+    sessions: Vec<String>,
+    open: Vec<Open>,
+    /// Sockets of which this side has closed its half: for the server they are gone.
+    half: Vec<TcpStream>,
+}
+
+impl Churn<'_> {
+    fn step(&mut self) {
+        let at = self.dice.throw(self.open.len() + 1);
+        match self.dice.throw(8) {
+            0..=3 => self.come(),
+            4 | 5 if at < self.open.len() => self.go(at),
+            _ if at < self.open.len() => {
+                let one = &mut self.open[at];
+                one.is_typing = !one.is_typing;
+                one.client.text(json!({ "message_type": "typing", "content": one.is_typing.to_string() }));
+            }
+            _ => {}
+        }
+    }
+
+    fn come(&mut self) {
+        let (user, session) = (self.dice.throw(USERS.len()), self.dice.throw(self.sessions.len()));
+        let own = self.open.iter().filter(|one| (one.user, one.session) == (user, session)).count();
+        if own == OWN {
+            return;
+        }
+        let path = format!("{BASE}/ws/{}?token={}", self.sessions[session], agent_token(USERS[user]));
+        let stream = http::connect(self.broker.public);
+        let half = stream.try_clone().unwrap();
+        // The places of those who have gone are free when the server knows that they are.
+        let client = match Client::over(stream, "localhost", &path, &[]) {
+            Ok(client) => client,
+            Err(refusal) => {
+                assert_eq!(refusal.status, 429, "{refusal:?}");
+                return;
+            }
+        };
+        self.half.push(half);
+        self.open.push(Open { user, session, is_typing: false, client });
+        // Some are gone before they are counted.
+        if self.dice.throw(4) == 0 {
+            return self.go(self.open.len() - 1);
+        }
+        if let Some(one) = self.open.last_mut() {
+            one.client.until(|frame| frame["message_type"] == "user_joined");
+        }
+    }
+
+    fn go(&mut self, at: usize) {
+        let (one, half) = (self.open.swap_remove(at), self.half.swap_remove(at));
+        match self.dice.throw(4) {
+            0 => one.client.close(),
+            // Without a word.
+            1 => drop(one.client),
+            // With half of a frame.
+            2 => half.try_clone().unwrap().write_all(&[0x81, 0xfe, 1]).unwrap(),
+            // Half-closed: this side goes on listening until the server is done with it.
+            _ => {
+                half.shutdown(Shutdown::Write).unwrap();
+                let mut client = one.client;
+                while client.try_frame().is_ok() {}
+            }
+        }
+    }
+
+    /// Counted anew.
+    fn recount(&self) -> Value {
+        let mut sessions: BTreeMap<&str, [BTreeSet<usize>; 2]> = BTreeMap::new();
+        for one in &self.open {
+            let [here, typing] = sessions.entry(&self.sessions[one.session]).or_default();
+            here.insert(one.user);
+            typing.extend(one.is_typing.then_some(one.user));
+        }
+        let users: usize = sessions.values().map(|[here, _]| here.len()).sum();
+        let average = users as f64 / sessions.len().max(1) as f64;
+        let counts: BTreeMap<&str, Value> = sessions
+            .iter()
+            .map(|(id, [here, typing])| {
+                (*id, json!({ "user_count": here.len(), "typing_count": typing.len() }))
+            })
+            .collect();
+        json!({
+            "total_sessions": sessions.len(), "total_connections": self.open.len(),
+            "average_users_per_session": (average * 100.0).round() / 100.0, "sessions": counts,
+        })
+    }
+
+    /// Nothing more happens: in a moment the numbers are those of a recount.
+    fn rest(&mut self) {
+        let (expected, until) = (self.recount(), Instant::now() + DEADLINE);
+        loop {
+            // What types for long stops by itself: it is begun anew before it does.
+            for one in self.open.iter_mut().filter(|one| one.is_typing) {
+                one.client.text(json!({ "message_type": "typing", "content": "true" }));
+            }
+            let stats = stats(self.broker);
+            if stats == expected {
+                return;
+            }
+            assert!(Instant::now() < until, "{stats} is not the recount {expected}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
 #[test]
 fn the_numbers_are_right_under_churn() {
     each_shard_count(|shards| {
-        let broker = Broker::start(&[shards, "limits.typing = \"off\"", "limits.control = \"off\""]);
-        let users = ["ada", "bob", "cleo"];
-        let sessions: Vec<String> = users.iter().map(|user| session(&broker, user, None)).collect();
-        let mut dice = Dice(0x2545_F491_4F6C_DD1D);
-        let mut open: Vec<(usize, usize, bool, Client)> = Vec::new();
-        for _ in 0..150 {
-            let at = dice.throw(open.len() + 1);
-            match dice.throw(4) {
-                0 | 1 => {
-                    let (user, place) = (dice.throw(users.len()), dice.throw(sessions.len()));
-                    let own = open.iter().filter(|one| one.0 == user && one.1 == place).count();
-                    if own < 5 {
-                        let client = connect_with(&broker, &agent_token(users[user]), &sessions[place]);
-                        open.push((user, place, false, client));
-                    }
-                }
-                2 if at < open.len() => {
-                    let (.., client) = open.swap_remove(at);
-                    match dice.throw(2) {
-                        0 => client.close(),
-                        // Without a word.
-                        _ => drop(client),
-                    }
-                    // Its place is free when the server knows that it is gone.
-                    eventually("the end", || {
-                        (stats(&broker)["total_connections"] == open.len()).then_some(())
-                    });
-                }
-                _ if at < open.len() => {
-                    let (_, _, is_typing, client) = &mut open[at];
-                    *is_typing = !*is_typing;
-                    client.text(json!({ "message_type": "typing", "content": is_typing.to_string() }));
-                }
-                _ => {}
+        let limits = [shards, "limits.typing = \"off\"", "limits.control = \"off\""];
+        let broker = Broker::start(&limits);
+        for seed in [0x2545_F491_4F6C_DD1D, 7, 1_000_003] {
+            eprintln!("with the seed {seed}");
+            let sessions = USERS.iter().map(|user| session(&broker, user, None)).collect();
+            let mut churn =
+                Churn { broker: &broker, dice: Dice(seed), sessions, open: Vec::new(), half: Vec::new() };
+            for _ in 0..6 {
+                (0..40).for_each(|_| churn.step());
+                churn.rest();
             }
-            // What types for long stops by itself: it is begun anew before it does.
-            for (_, _, _, client) in open.iter_mut().filter(|one| one.2) {
-                client.text(json!({ "message_type": "typing", "content": "true" }));
+            while !churn.open.is_empty() {
+                churn.go(0);
             }
+            churn.rest();
         }
-        let mut expected: BTreeMap<String, Value> = BTreeMap::new();
-        for (place, id) in sessions.iter().enumerate() {
-            let mut here: Vec<_> =
-                open.iter().filter(|one| one.1 == place).map(|one| (one.0, one.2)).collect();
-            let mut typing: Vec<_> = here.iter().filter(|one| one.1).map(|one| one.0).collect();
-            here.iter_mut().for_each(|one| one.1 = false);
-            here.sort_unstable();
-            here.dedup();
-            typing.sort_unstable();
-            typing.dedup();
-            if !here.is_empty() {
-                expected
-                    .insert(id.clone(), json!({ "user_count": here.len(), "typing_count": typing.len() }));
-            }
-        }
-        eventually("the recount", || {
-            for (_, _, _, client) in open.iter_mut().filter(|one| one.2) {
-                client.text(json!({ "message_type": "typing", "content": "true" }));
-            }
-            let stats = stats(&broker);
-            let is_right = stats["sessions"] == json!(expected)
-                && stats["total_connections"] == open.len()
-                && stats["total_sessions"] == expected.len();
-            is_right.then_some(())
-        });
-        for (_, _, _, client) in open {
-            client.close();
-        }
-        eventually("nobody", || (stats(&broker)["total_connections"] == 0).then_some(()));
+        broker.wait_for_metric("fanfare_connections", &["app=\"support\""], 0.0);
     });
 }
 

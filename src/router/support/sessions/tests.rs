@@ -126,13 +126,18 @@ proptest! {
                     prop_assert_eq!(is_changed, (before == 0) != (after == 0));
                 }
                 Step::Members(number) => {
-                    let members = (0..4).map(|name| Member { user: user(name), blocks: Vec::new() });
+                    // Not always those who have come.
+                    let members = (0..=number).map(|name| Member { user: user(name), blocks: Vec::new() });
                     sessions.set_members(session(number), members.collect(), now);
                 }
                 Step::Wait(seconds) => now = now.plus(Duration::from_secs(seconds)),
                 Step::Go(_) | Step::Type(_) | Step::Rest(_) => {}
             }
             prop_assert_eq!(sessions.census(), recount(&connections));
+            let parts = sessions.live.iter().flat_map(|(session, live)| {
+                live.members.iter().map(|member| (member.user.clone(), *session))
+            });
+            prop_assert_eq!(&sessions.parts, &parts.collect());
         }
         for connection in connections.drain(..) {
             if connection.is_typing {
@@ -147,6 +152,7 @@ proptest! {
         sessions.set_members(session(9), members, now);
         prop_assert_eq!(sessions.live.len(), 1);
         prop_assert_eq!(sessions.idle.len(), 1);
+        prop_assert_eq!(sessions.parts.len(), 1);
     }
 }
 
