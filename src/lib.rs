@@ -75,6 +75,7 @@ pub mod limits;
 pub mod login;
 pub mod mailbox;
 pub mod metrics;
+pub mod openapi;
 pub mod page;
 pub mod proto;
 pub mod record;

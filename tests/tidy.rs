@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const RANKS: [&[&str]; 11] = [
     &["limits", "close", "time", "audience", "hash"],
     &["settings"],
-    &["proto", "room", "auth", "metrics", "config", "transport", "users", "filter", "record", "page"],
+    &["proto", "room", "auth", "metrics", "config", "transport", "users", "filter", "record", "openapi", "page"],
     &["app", "mailbox"],
     &["router", "accept", "admin", "store"],
     &["login"],

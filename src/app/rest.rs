@@ -17,9 +17,61 @@ use crate::app::{AppSettings, StoreRequest};
 use crate::audience::App;
 use crate::close::ErrorCode;
 use crate::metrics::LimitKind;
+use crate::openapi;
 use crate::proto::json::Parser;
 use crate::record::{Answer, Refusal};
 use crate::users::User;
+
+/// An endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Of the identity provider.
+    Login(login::Endpoint),
+    /// What asks the store.
+    Stored(Stored),
+    /// Of the app `support`.
+    Support(support::Endpoint),
+    /// `GET /openapi.json`
+    Document,
+}
+
+/// What a server serves beside the sockets.
+#[derive(Clone, Copy, Debug)]
+pub struct Served {
+    /// The endpoints of which apps, by [`App::index`].
+    pub apps: [bool; App::COUNT],
+    /// Those of the identity provider.
+    pub login: bool,
+}
+
+impl Endpoint {
+    /// The endpoint of a path, or what is wrong with its method; `None`: the path is none of these.
+    pub fn find(method: &str, path: &str, served: Served) -> Option<Result<Endpoint, RestError>> {
+        let is_on = |app: App| served.apps[app.index()];
+        if path == openapi::PATH {
+            return Some(if method == "GET" {
+                Ok(Endpoint::Document)
+            } else {
+                Err(conversations::not_allowed("GET"))
+            });
+        }
+        if served.login
+            && let Some(found) = login::endpoint(method, path)
+        {
+            return Some(found.map(Endpoint::Login));
+        }
+        if let Some(found) = Stored::find(method, path, &is_on) {
+            return Some(found.map(Endpoint::Stored));
+        }
+        let found = is_on(App::Support).then(|| support::endpoint(method, path))??;
+        Some(found.map(Endpoint::Support))
+    }
+
+    /// Whether only who shows an access token is answered.
+    pub const fn is_personal(self) -> bool {
+        matches!(self, Endpoint::Stored(_) | Endpoint::Support(_))
+    }
+}
 
 /// An endpoint that asks the store something for a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -28,6 +28,7 @@ use crate::config::Config;
 use crate::limits::SHARDS;
 use crate::metrics::latency::Latencies;
 use crate::metrics::{RouterMetrics, ShardMetrics};
+use crate::openapi::{self, Served};
 use crate::room::pattern::RoomPatterns;
 use crate::router::Router;
 use crate::run::RouterCommand;
@@ -106,9 +107,12 @@ impl Broker {
         };
         let (poll, alarm) = threads::new_poll()?;
         let mut backing = Backing::start(config, &verifier, alarm.clone())?;
+        let login = backing.as_ref().and_then(|backing| backing.login.clone());
+        let served = Served { title: &config.openapi.title, apps: config.apps.on, login: login.is_some() };
         let common = Common {
             store: backing.as_ref().map(|backing| backing.store.clone()),
-            login: backing.as_ref().and_then(|backing| backing.login.clone()),
+            document: openapi::document(&served).into(),
+            login,
             ..Common::default()
         };
         let limit = ports::connection_limit(config.limits.connections);

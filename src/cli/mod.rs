@@ -7,6 +7,7 @@ mod demo;
 mod dev;
 mod logging;
 mod notify;
+mod openapi;
 mod publish;
 mod serve;
 mod token;
@@ -44,6 +45,8 @@ enum Command {
     Token(token::Arguments),
     /// The users of the built-in identity provider.
     User(user::Arguments),
+    /// Prints the OpenAPI document, as `GET /openapi.json` answers.
+    Openapi(openapi::Arguments),
     /// Publishes one event through the ingest port and prints the acknowledgement.
     Publish(publish::Arguments),
 }
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::CheckConfig { file } => check_config(file),
         Command::Token(arguments) => token::run(&arguments),
         Command::User(arguments) => user::run(&arguments),
+        Command::Openapi(arguments) => openapi::run(&arguments),
         Command::Publish(arguments) => publish::run(&arguments),
     };
     let (message, code) = match outcome {

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use crate::app::rest::conversations::Call;
 use crate::app::rest::login::{self, LoginAnswer};
-use crate::app::rest::{RestAnswer, RestError, Stored, support};
-use crate::audience::App;
+use crate::app::rest::{Endpoint, RestAnswer, RestError, Served, Stored, support};
 use crate::auth::{AuthError, Identity};
 use crate::close::ErrorCode;
 use crate::limits::BODY_BYTES;
@@ -49,28 +48,15 @@ pub enum Awaited {
     },
 }
 
-/// An endpoint.
-enum Endpoint {
-    Stored(Stored),
-    Login(login::Endpoint),
-    Support(support::Endpoint),
-}
-
 impl<N: Net> Shard<N> {
     /// The endpoint of a request, or what is wrong with its method; `None`: its path is none of these.
     fn endpoint(&self, request: &Request<'_>) -> Option<Result<Endpoint, RestError>> {
-        let (method, path) = (asked_method(request), request.path);
-        if self.common.login.is_some()
-            && let Some(found) = login::endpoint(method, path)
-        {
-            return Some(found.map(Endpoint::Login));
-        }
-        let is_served = |app: App| self.settings.apps[app.index()] && self.common.store.is_some();
-        if let Some(found) = Stored::find(method, path, &is_served) {
-            return Some(found.map(Endpoint::Stored));
-        }
-        let found = is_served(App::Support).then(|| support::endpoint(method, path))??;
-        Some(found.map(Endpoint::Support))
+        let has_store = self.common.store.is_some();
+        let served = Served {
+            apps: self.settings.apps.map(|is_on| is_on && has_store),
+            login: self.common.login.is_some(),
+        };
+        Endpoint::find(asked_method(request), request.path, served)
     }
 
     /// Answers a request to one of these paths; `None`: it is none. `behind` is what has come behind its head.
@@ -157,7 +143,7 @@ impl<N: Net> Shard<N> {
         length: usize,
         exchange: Exchange<'_>,
     ) -> Next {
-        if let Endpoint::Stored(_) | Endpoint::Support(_) = endpoint
+        if endpoint.is_personal()
             && let Err(error) = self.bearer(request, exchange.now)
         {
             return self.api_error(&error, exchange.of_length(usize::MAX));
@@ -178,6 +164,10 @@ impl<N: Net> Shard<N> {
         exchange: Exchange<'_>,
     ) -> Next {
         let asked = match endpoint {
+            Endpoint::Document => {
+                let response = json_response(&exchange.reply, 200, &[], self.common.document.as_bytes());
+                return self.settle(response, exchange);
+            }
             Endpoint::Stored(endpoint) => self.wish_of_api(endpoint, request, body, &exchange),
             Endpoint::Login(endpoint) => self.ask_login(endpoint, request, body, &exchange),
             Endpoint::Support(endpoint) => self.ask_support(endpoint, request, body, &exchange),

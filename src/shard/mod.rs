@@ -143,6 +143,8 @@ pub struct Common {
     pub store: Option<Store>,
     /// The identity provider, where it is on.
     pub login: Option<Login>,
+    /// The OpenAPI document.
+    pub document: Arc<str>,
 }
 
 /// The shard.
