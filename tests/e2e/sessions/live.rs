@@ -337,9 +337,10 @@ fn a_message_has_one_receipt_however_many_get_it() {
         clients.extend(["gus", "zoe", "eve"].map(|user| connect_with(&broker, &agent_token(user), &id)));
         let mut requests = broker.metric("fanfare_store_requests_total", &[]);
         for number in 0..5 {
-            says(&mut clients[0], &number.to_string());
+            let content = format!("number {number}");
+            says(&mut clients[0], &content);
             for client in &mut clients {
-                client.until(|frame| frame["content"] == number.to_string());
+                client.until(|frame| frame["content"] == content.as_str());
             }
             // The message, and that it was delivered.
             requests += 2.0;
