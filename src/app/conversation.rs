@@ -18,6 +18,7 @@ use std::time::Duration;
 use smol_str::SmolStr;
 use uuid::Uuid;
 
+use crate::app::typing::Typing;
 use crate::app::{Asked, Context, Input, Output, ReplyTo, Session, State, StoreRequest, string, wait_ms};
 use crate::audience::App;
 use crate::close::{CloseReason, ErrorCode};
@@ -32,7 +33,6 @@ pub use tell::{Delivered, Told, coming, tell};
 
 use joined::Joined;
 use status::Status;
-use typing::Typing;
 
 /// How long to wait when the store's queue was full.
 const STORE_WAIT: Duration = Duration::from_secs(1);
@@ -45,7 +45,7 @@ pub(super) struct Chat {
     /// Requests so far.
     requests: u64,
     joined: Joined,
-    typing: Typing,
+    typing: Typing<(Uuid, SmolStr)>,
 }
 
 /// What the store was asked for, in the low bits of a ticket, so that nothing needs to be kept.

@@ -18,6 +18,7 @@ use std::time::Duration;
 use smol_str::SmolStr;
 use uuid::Uuid;
 
+use crate::app::typing::Typing;
 use crate::app::{
     Context, Input, Output, ReplyTo, Session, State, StoreRequest, packet_event, string, user_id, wait_ms,
 };
@@ -35,7 +36,6 @@ pub use wallet::{NotKept, is_of_wallet, kept};
 
 use content::Fields;
 use queue::Queue;
-use typing::Typing;
 
 /// The client's event that says something.
 const SEND: &str = "message:send";
@@ -50,7 +50,9 @@ pub(super) struct Mobile {
     /// Requests so far.
     requests: u64,
     queue: Queue,
-    pub(super) typing: Typing,
+    pub(super) typing: Typing<SmolStr>,
+    /// To whom the input under way stops typing: the router may yet refuse to tell them.
+    stopped: Vec<SmolStr>,
 }
 
 /// A request that the store has not answered.

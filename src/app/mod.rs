@@ -12,6 +12,7 @@ pub mod mobile;
 pub mod outputs;
 pub mod rest;
 pub mod support;
+mod typing;
 pub mod wire;
 
 use std::borrow::Cow;

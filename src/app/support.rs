@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::app::conversation::{Details, Refused};
 use crate::app::outputs::Joining;
+use crate::app::typing::Typing;
 use crate::app::{Context, Input, Live, Output, Session, State, StoreRequest, string, wait_ms};
 use crate::close::{CloseReason, ErrorCode};
 use crate::limits::STORE_REQUESTS;
@@ -29,7 +30,7 @@ use crate::users::{Meter, Seat};
 pub use tell::{Told, coming, receipt, tell, typing};
 
 use shapes::{Event, put_id};
-use typing::Typing;
+use typing::Questions;
 
 const UNKNOWN_SESSION: CloseReason = CloseReason::Policy("there is no such session");
 const NOT_A_PARTICIPANT: CloseReason = CloseReason::Policy("you take no part in this session");
@@ -70,7 +71,8 @@ pub(super) struct Support {
     pending: u32,
     /// Requests so far.
     requests: u64,
-    typing: Typing,
+    typing: Typing<Uuid>,
+    questions: Questions,
 }
 
 impl From<SupportOpening> for Support {
@@ -84,6 +86,7 @@ impl From<SupportOpening> for Support {
             pending: 0,
             requests: 0,
             typing: Typing::default(),
+            questions: Questions::default(),
         }
     }
 }
@@ -318,7 +321,7 @@ impl Session {
             },
             Ok(_) => false,
             Err(refusal) => {
-                support.typing.refused(ticket);
+                support.questions.refused(ticket);
                 return self.support_refused(purpose, refusal, context);
             }
         };
@@ -347,7 +350,7 @@ impl Session {
     fn support_busy(&mut self, ticket: u64, context: &mut Context<'_>) {
         let (Some(purpose), Some(support)) = (Purpose::of(ticket), self.support()) else { return };
         support.pending = support.pending.saturating_sub(1);
-        support.typing.refused(ticket);
+        support.questions.refused(ticket);
         context.out.count_limit(LimitKind::Store);
         // What came to nothing does not count.
         match purpose {

@@ -1,12 +1,11 @@
 //! Who types to whom: told to the other user, and taken back after a while if the client does not do it.
 
-use std::time::Duration;
-
 use smol_str::SmolStr;
 
 use crate::app::conversation::tell::News;
 use crate::app::mobile::{Refused, content};
 use crate::app::outputs::Text;
+use crate::app::typing::Typing;
 use crate::app::wire::Object;
 use crate::app::{Context, Output, Session};
 use crate::audience::App;
@@ -17,39 +16,6 @@ use crate::record::mobile::pair_id;
 use crate::time;
 use crate::users::Meter;
 
-/// How long typing lasts that nobody stops, as in `spec/conversation.md`.
-const LASTS: Duration = Duration::from_secs(5);
-/// When a stop is tried again that the router could not take.
-const RETRY: Duration = Duration::from_millis(200);
-/// Users to whom one client types at once; to the first of them it stops when there are more.
-const AT_ONCE: usize = 16;
-
-/// To whom a client types.
-#[derive(Debug, Default)]
-pub(in crate::app) struct Typing {
-    active: Vec<Active>,
-    /// Those of the input under way whose stops may yet be refused.
-    stopped: Vec<SmolStr>,
-}
-
-#[derive(Debug)]
-struct Active {
-    other: SmolStr,
-    /// When it ends by itself, monotonic ns.
-    until: u64,
-}
-
-impl Typing {
-    /// When the first ends by itself, monotonic ns.
-    pub(in crate::app) fn deadline(&self) -> Option<u64> {
-        self.active.iter().map(|active| active.until).min()
-    }
-
-    fn take(&mut self, is_over: impl Fn(&Active) -> bool) -> Option<SmolStr> {
-        self.active.iter().position(is_over).map(|at| self.active.remove(at).other)
-    }
-}
-
 impl Session {
     pub(super) fn mobile_typing_start(
         &mut self,
@@ -57,11 +23,9 @@ impl Session {
         context: &mut Context<'_>,
     ) -> Result<(), Refused> {
         let other = self.typing_to(data)?;
-        let until = context.now.plus(LASTS).mono;
         let Some(mobile) = self.mobile() else { return Ok(()) };
         // What changes nothing is not counted (`spec/decisions.md` 6).
-        if let Some(active) = mobile.typing.active.iter_mut().find(|active| active.other == other) {
-            active.until = until;
+        if mobile.typing.go_on(|known| *known == other, context.now) {
             let ack = self.typing_ack(&other, context);
             context.out.push(Output::Reply(ack));
             return Ok(());
@@ -72,10 +36,8 @@ impl Session {
             Refused::new(ErrorCode::RateLimited, message).after(Some(wait))
         })?;
         let Some(mobile) = self.mobile() else { return Ok(()) };
-        mobile.typing.stopped.clear();
-        let oldest = (mobile.typing.active.len() >= AT_ONCE).then(|| mobile.typing.active.remove(0).other);
-        mobile.typing.active.push(Active { other: other.clone(), until });
-        if let Some(oldest) = oldest {
+        mobile.stopped.clear();
+        if let Some(oldest) = mobile.typing.start(other.clone(), context.now) {
             self.publish_typing_to(&oldest, "typing:stop", 0..0, context);
         }
         let ack = self.typing_ack(&other, context);
@@ -93,8 +55,8 @@ impl Session {
     ) -> Result<(), Refused> {
         let other = self.typing_to(data)?;
         let Some(mobile) = self.mobile() else { return Ok(()) };
-        mobile.typing.stopped.clear();
-        if mobile.typing.take(|active| active.other == other).is_none()
+        mobile.stopped.clear();
+        if mobile.typing.take(|known| *known == other).is_none()
             && !self.allowed(context, Some("typing:stop"))
         {
             return Ok(());
@@ -107,34 +69,34 @@ impl Session {
 
     /// Stops what nobody has stopped in time.
     pub(super) fn mobile_typing_over(&mut self, context: &mut Context<'_>) {
-        let now = context.now.mono;
-        self.stop_mobile_typing(|active| active.until <= now, context);
+        let now = context.now;
+        self.stop_each_mobile(|typing| typing.take_over(now), context);
         context.out.push(Output::Deadline);
     }
 
     /// Stops all, as the client is gone.
     pub(super) fn mobile_gone(&mut self, context: &mut Context<'_>) {
-        self.stop_mobile_typing(|_| true, context);
+        self.stop_each_mobile(|typing| typing.take(|_| true), context);
     }
 
-    fn stop_mobile_typing(&mut self, is_over: impl Fn(&Active) -> bool, context: &mut Context<'_>) {
+    fn stop_each_mobile(
+        &mut self,
+        next: impl Fn(&mut Typing<SmolStr>) -> Option<SmolStr>,
+        context: &mut Context<'_>,
+    ) {
         if let Some(mobile) = self.mobile() {
-            mobile.typing.stopped.clear();
+            mobile.stopped.clear();
         }
-        while let Some(other) = self.mobile().and_then(|mobile| mobile.typing.take(&is_over)) {
+        while let Some(other) = self.mobile().and_then(|mobile| next(&mut mobile.typing)) {
             self.publish_typing_to(&other, "typing:stop", 0..0, context);
         }
     }
 
     /// The router could not take a stop: all of this input are tried again, or the other would see typing for ever.
     pub(in crate::app) fn retry_mobile_stop(&mut self, context: &mut Context<'_>) {
-        let until = context.now.plus(RETRY).mono;
         let Some(mobile) = self.mobile() else { return };
-        let Typing { active, stopped } = &mut mobile.typing;
-        for other in stopped.drain(..) {
-            if active.len() < AT_ONCE && !active.iter().any(|active| active.other == other) {
-                active.push(Active { other, until });
-            }
+        for other in mobile.stopped.drain(..) {
+            mobile.typing.stop_again(other, context.now);
         }
         context.out.push(Output::Deadline);
     }
@@ -179,7 +141,7 @@ impl Session {
             self.typing_object(other, context, object);
         });
         if is_stop && let Some(mobile) = self.mobile() {
-            mobile.typing.stopped.push(other.clone());
+            mobile.stopped.push(other.clone());
         }
         context.out.push(Output::Publish {
             publication: news.to_user(other),

@@ -1,11 +1,10 @@
 //! Who types: a client's part. The router counts those of all clients and tells the others.
 
-use std::time::Duration;
-
 use uuid::Uuid;
 
 use crate::app::conversation::Refused;
 use crate::app::support::{Place, Purpose};
+use crate::app::typing::Typing;
 use crate::app::{Context, Live, Output, Session, StoreRequest};
 use crate::close::ErrorCode;
 use crate::metrics::LimitKind;
@@ -14,25 +13,9 @@ use crate::record::Write;
 use crate::record::support::SupportWrite;
 use crate::users::Meter;
 
-/// How long typing lasts that nobody stops (`spec/support.md`).
-const LASTS: Duration = Duration::from_secs(5);
-/// Sessions in which one client types at once; in the first of them it stops when there are more.
-const AT_ONCE: usize = 16;
-
-/// Where a client types.
+/// Starts that wait for the store's word whether the client may; at most as many as requests of a client are open.
 #[derive(Debug, Default)]
-pub(super) struct Typing {
-    active: Vec<Active>,
-    /// Starts that wait for the store's word whether the client may; at most as many as requests of a client are open.
-    questions: Vec<Question>,
-}
-
-#[derive(Debug)]
-struct Active {
-    session: Uuid,
-    /// When it ends by itself, monotonic ns.
-    until: u64,
-}
+pub(super) struct Questions(Vec<Question>);
 
 #[derive(Debug)]
 struct Question {
@@ -42,27 +25,14 @@ struct Question {
     stops: bool,
 }
 
-impl Typing {
-    /// When the first ends by itself.
-    pub(super) fn deadline(&self) -> Option<u64> {
-        self.active.iter().map(|active| active.until).min()
-    }
-
-    fn active(&mut self, session: Uuid) -> Option<&mut Active> {
-        self.active.iter_mut().find(|active| active.session == session)
-    }
-
-    fn question(&mut self, session: Uuid) -> Option<&mut Question> {
-        self.questions.iter_mut().find(|question| question.session == session)
-    }
-
-    fn take(&mut self, is_over: impl Fn(&Active) -> bool) -> Option<Active> {
-        self.active.iter().position(is_over).map(|at| self.active.remove(at))
+impl Questions {
+    fn of(&mut self, session: Uuid) -> Option<&mut Question> {
+        self.0.iter_mut().find(|question| question.session == session)
     }
 
     /// Forgets a start that is not to be.
     pub(super) fn refused(&mut self, ticket: u64) {
-        self.questions.retain(|question| question.ticket != ticket);
+        self.0.retain(|question| question.ticket != ticket);
     }
 }
 
@@ -91,17 +61,15 @@ impl Session {
     }
 
     fn types(&mut self, session: Uuid, context: &mut Context<'_>) -> Result<(), Refused> {
-        let until = context.now.plus(LASTS).mono;
         let Some(support) = self.support() else { return Ok(()) };
         if support.is_closed {
             return Err(closed());
         }
         // What changes nothing is not counted (`spec/decisions.md` 6).
-        if let Some(active) = support.typing.active(session) {
-            active.until = until;
+        if support.typing.go_on(|place| *place == session, context.now) {
             return Ok(());
         }
-        if let Some(question) = support.typing.question(session) {
+        if let Some(question) = support.questions.of(session) {
             question.stops = false;
             return Ok(());
         }
@@ -119,7 +87,7 @@ impl Session {
             .ask_support(Purpose::Type, StoreRequest::Write(Write::Support(write)), context)
             .inspect_err(|_| self.user.give_back(Meter::Typing, context.settings.typing))?;
         if let Some(support) = self.support() {
-            support.typing.questions.push(Question { ticket, session, stops: false });
+            support.questions.0.push(Question { ticket, session, stops: false });
         }
         Ok(())
     }
@@ -127,8 +95,8 @@ impl Session {
     /// The client may type there.
     pub(super) fn may_type(&mut self, ticket: u64, is_closed: bool, context: &mut Context<'_>) {
         let Some(support) = self.support() else { return };
-        let at = support.typing.questions.iter().position(|question| question.ticket == ticket);
-        let Some(question) = at.map(|at| support.typing.questions.swap_remove(at)) else { return };
+        let at = support.questions.0.iter().position(|question| question.ticket == ticket);
+        let Some(question) = at.map(|at| support.questions.0.swap_remove(at)) else { return };
         if is_closed {
             return self.refuse_support(&closed(), Some("typing"), context);
         }
@@ -138,13 +106,10 @@ impl Session {
     }
 
     fn start(&mut self, session: Uuid, context: &mut Context<'_>) {
-        let until = context.now.plus(LASTS).mono;
         let Some(support) = self.support() else { return };
-        if support.typing.active.len() >= AT_ONCE {
-            let oldest = support.typing.active.remove(0);
-            context.out.push(Output::Live(Live::Types { session: oldest.session, is_typing: false }));
+        if let Some(oldest) = support.typing.start(session, context.now) {
+            context.out.push(Output::Live(Live::Types { session: oldest, is_typing: false }));
         }
-        support.typing.active.push(Active { session, until });
         context.out.push(Output::Live(Live::Types { session, is_typing: true }));
         context.out.push(Output::Deadline);
     }
@@ -152,30 +117,34 @@ impl Session {
     /// A stop is never refused for its rate: each that changes something has a start before it.
     fn types_no_more(&mut self, session: Uuid, context: &mut Context<'_>) {
         let Some(support) = self.support() else { return };
-        if let Some(question) = support.typing.question(session) {
+        if let Some(question) = support.questions.of(session) {
             question.stops = true;
         }
-        if self.stop_where(|active| active.session == session, context) {
+        if self.stop_each_session(|typing| typing.take(|place| *place == session), context) {
             context.out.push(Output::Deadline);
         }
     }
 
     /// Stops what nobody has stopped in time.
     pub(super) fn support_typing_over(&mut self, context: &mut Context<'_>) {
-        let now = context.now.mono;
-        self.stop_where(|active| active.until <= now, context);
+        let now = context.now;
+        self.stop_each_session(|typing| typing.take_over(now), context);
         context.out.push(Output::Deadline);
     }
 
     /// Stops all, as the client is gone.
     pub(super) fn support_gone(&mut self, context: &mut Context<'_>) {
-        self.stop_where(|_| true, context);
+        self.stop_each_session(|typing| typing.take(|_| true), context);
     }
 
-    fn stop_where(&mut self, is_over: impl Fn(&Active) -> bool, context: &mut Context<'_>) -> bool {
+    fn stop_each_session(
+        &mut self,
+        next: impl Fn(&mut Typing<Uuid>) -> Option<Uuid>,
+        context: &mut Context<'_>,
+    ) -> bool {
         let mut is_any = false;
-        while let Some(stopped) = self.support().and_then(|support| support.typing.take(&is_over)) {
-            context.out.push(Output::Live(Live::Types { session: stopped.session, is_typing: false }));
+        while let Some(session) = self.support().and_then(|support| next(&mut support.typing)) {
+            context.out.push(Output::Live(Live::Types { session, is_typing: false }));
             is_any = true;
         }
         is_any
