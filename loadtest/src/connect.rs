@@ -149,6 +149,7 @@ fn open(
         confirm: &arguments.confirm,
         reject: &arguments.reject,
         socketio: arguments.socketio,
+        path: None,
     };
     let (room, subscribe) = (Template::parse(&arguments.room), Template::parse(&arguments.subscribe));
     let (mut name, mut text) = (Vec::new(), Vec::new());

@@ -12,6 +12,7 @@
 //! | `ingest` | publishes lines that nobody gets: what reading them costs |
 //! | `compare` | alternates the floor, a server and a peer: the ratios, and whether targets are met |
 //! | `chat` | durable messages of many senders: how many a second, how soon |
+//! | `support` | support sessions with connected participants: memory, latency, cost |
 //! | `replay` | publishes a recorded exchange feed, and can check its delivery |
 
 mod chat;
@@ -19,6 +20,7 @@ mod client;
 mod clock;
 mod compare;
 mod connect;
+mod durable;
 mod failure;
 mod fanout;
 mod floor;
@@ -29,6 +31,7 @@ mod machine;
 mod process;
 mod publisher;
 mod replay;
+mod support;
 mod tls;
 
 use std::process::ExitCode;
@@ -56,6 +59,8 @@ enum Command {
     Compare(Box<compare::Arguments>),
     /// Measure one-to-one chat: durable messages per second, latency
     Chat(Box<chat::Arguments>),
+    /// Measure support sessions: memory per connection, latency
+    Support(support::Arguments),
     /// Publish a recorded exchange feed
     Replay(replay::Arguments),
 }
@@ -68,6 +73,7 @@ fn main() -> ExitCode {
         Command::Ingest(arguments) => ingest::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Chat(arguments) => chat::run(&arguments),
+        Command::Support(arguments) => support::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
     };
     match outcome {

@@ -69,7 +69,7 @@ impl Publisher {
         }
         let mut stream = BlockingStream::connect_timeout(&target.address, PATIENCE).context(place)?;
         stream.set_read_timeout(Some(PATIENCE)).context(place)?;
-        let request = target.request("ZmFuZmFyZSBsb2FkdGVzdA==", token);
+        let request = target.request(None, "ZmFuZmFyZSBsb2FkdGVzdA==", token);
         stream.write_all(request.as_bytes()).context(place)?;
         let head = read_until(&mut stream, b"\r\n\r\n").context(place)?;
         if !head.starts_with(b"HTTP/1.1 101") {

@@ -26,7 +26,7 @@ use crate::room::name::RoomName;
 use crate::room::pattern::Policy;
 use crate::users::{Meter, Seat};
 
-pub use tell::{Told, coming, tell, typing};
+pub use tell::{Told, coming, receipt, tell, typing};
 
 use shapes::{Event, put_id};
 use typing::Typing;

@@ -9,9 +9,11 @@ use uuid::Uuid;
 use crate::app::support::{self, Told};
 use crate::mailbox::ToShard;
 use crate::mailbox::support::{SupportNews, SupportWord};
+use crate::record::Write;
 use crate::record::support::SupportEffect;
 use crate::room::interest::Interest;
 use crate::room::name::RoomName;
+use crate::room::publication::Publication;
 use crate::router::counted::Waiter;
 use crate::router::{Post, Router};
 use crate::time::Now;
@@ -20,12 +22,21 @@ pub use sessions::SupportSessions;
 
 mod sessions;
 
+/// A publication, and where it goes.
+struct Way {
+    publication: Publication,
+    /// The key of its own room.
+    home: Option<u32>,
+    /// And of the other one.
+    feed: Option<u32>,
+    interest: Interest,
+    counts: bool,
+}
+
 impl Router {
     /// Passes on what the store says.
     pub(super) fn tell_support(&mut self, effect: SupportEffect, now: Now, post: &mut impl Post) {
-        for told in support::tell(&effect, now) {
-            self.publish_support(told, post);
-        }
+        self.publish_support(support::tell(&effect, now), support::receipt(&effect), post);
         match effect {
             SupportEffect::Members { session, members } => {
                 self.support.set_members(session, members, now);
@@ -56,9 +67,7 @@ impl Router {
             SupportNews::Types { session, user, is_typing } => {
                 if self.support.types(session, &user, is_typing, now) {
                     let to = self.support.others(session, &user);
-                    for told in support::typing(session, &user, is_typing, &to, now) {
-                        self.publish_support(told, post);
-                    }
+                    self.publish_support(support::typing(session, &user, is_typing, &to, now), None, post);
                 }
             }
             SupportNews::Count { shard, conn, serial } => {
@@ -75,9 +84,7 @@ impl Router {
         post: &mut impl Post,
     ) {
         let to = self.support.all(session);
-        for told in support::coming(session, user, is_here, users, &to, now) {
-            self.publish_support(told, post);
-        }
+        self.publish_support(support::coming(session, user, is_here, users, &to, now), None, post);
     }
 
     /// The shards with members of a room, and its key there.
@@ -86,21 +93,28 @@ impl Router {
         (room, room.map_or(Interest::default(), |room| self.interest(room)))
     }
 
-    /// Publishes to the two rooms of a participant, if anybody is there.
-    fn publish_support(&mut self, told: Told, post: &mut impl Post) {
-        let Told { mut publication, also, delivered } = told;
+    /// Publishes to the two rooms of each participant of whom anybody is there. However many it reaches, the store is given
+    /// one receipt.
+    fn publish_support(&mut self, told: Vec<Told>, receipt: Option<Write>, post: &mut impl Post) {
+        let ways: Vec<Way> = told.into_iter().filter_map(|told| self.way_of(told)).collect();
+        let shards = ways.iter().filter(|way| way.counts).map(|way| way.interest.len()).sum();
+        let ticket = receipt.filter(|_| shards > 0).and_then(|receipt| {
+            self.next_ticket += 1;
+            self.counted.wait(self.next_ticket, Waiter::Receipt(receipt), shards, post)
+        });
+        for Way { mut publication, home, feed, interest, counts } in ways {
+            publication.ticket = ticket.filter(|_| counts);
+            self.post(publication, home, feed, interest, post);
+        }
+    }
+
+    /// Where something goes; `None`: nobody is there.
+    fn way_of(&self, told: Told) -> Option<Way> {
+        let Told { publication, also, counts } = told;
         let (home, here) = self.seats_of(publication.name_hash(), publication.name());
         let (feed, elsewhere) = self.seats_of(also.hash(), also.as_str());
-        let interest = here.union(elsewhere);
-        if interest.is_empty() {
-            return;
-        }
-        if let Some(receipt) = delivered {
-            self.next_ticket += 1;
-            let waiter = Waiter::Receipt(receipt);
-            publication.ticket = self.counted.wait(self.next_ticket, waiter, interest.len(), post);
-        }
-        self.post(publication, home, feed.filter(|_| !elsewhere.is_empty()), interest, post);
+        let (feed, interest) = (feed.filter(|_| !elsewhere.is_empty()), here.union(elsewhere));
+        (!interest.is_empty()).then_some(Way { publication, home, feed, interest, counts })
     }
 
     /// All who are connected to the session have been told that it is closed: their connections end behind that.

@@ -1,27 +1,26 @@
 //! The loop: one thread for all senders and all to whom they say something.
 
 use std::collections::VecDeque;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use mio::{Events, Poll};
 use serde_json::json;
 
 use super::Arguments;
+use super::conversations::converse;
 use super::heard::{Heard, NUMBER};
-use super::report::Report;
-use super::server::{Counters, Server, counters};
 use crate::client::dial::{Plan, dial};
 use crate::client::target::{NATIVE_ERROR, Target};
 use crate::client::token::Tokens;
 use crate::client::{Client, READ_BUFFER};
 use crate::clock::{Clock, SECOND};
 use crate::compare::settings::SECRET;
+use crate::durable::report::Report;
+use crate::durable::server::Server;
+use crate::durable::tally::{Edge, Schedule, Tally};
 use crate::failure::{Context, Failure};
 use crate::frame::{self, TEXT};
-use crate::machine;
-use crate::process::{Cpu, Process};
+use crate::process::Process;
 
 /// How long the last messages are waited for.
 const PATIENCE: u64 = 10 * SECOND;
@@ -59,35 +58,12 @@ pub struct Drive {
     rate: Option<f64>,
     on_schedule: u64,
     /// When `on_schedule` was 0.
-    schedule: u64,
+    start: u64,
     warmup: Duration,
     server: Process,
     admin: std::net::SocketAddr,
     tally: Tally,
     buffer: Vec<u8>,
-}
-
-/// What is counted while it is measured.
-struct Tally {
-    /// From when on; ns of the run's clock.
-    from: u64,
-    /// Until when.
-    until: u64,
-    messages: u64,
-    received: u64,
-    receipts: u64,
-    /// ns.
-    acknowledged: Histogram<u64>,
-    /// ns, until the recipient has it.
-    delivered: Histogram<u64>,
-}
-
-/// The edges of the measured time.
-struct Edge {
-    at: u64,
-    cpu: Cpu,
-    own: u64,
-    counters: JoinHandle<Result<Counters, Failure>>,
 }
 
 impl Drive {
@@ -96,8 +72,7 @@ impl Drive {
         let senders = arguments.senders as usize;
         let running = server.running();
         let user = |index: usize| format!("u{index}");
-        let conversations =
-            server.converse((0..senders).map(|index| (user(index), user(senders + index))))?;
+        let conversations = converse(server, (0..senders).map(|index| (user(index), user(senders + index))))?;
         let target = Target::parse(&format!("ws://{}/ws", running.ports.listen), None, false)?;
         let plan = Plan {
             target: &target,
@@ -107,6 +82,7 @@ impl Drive {
             confirm: "connection:established",
             reject: NATIVE_ERROR,
             socketio: false,
+            path: None,
         };
         let mut poll = Poll::new().context(|| "epoll".to_owned())?;
         let clients = dial(&mut poll, &plan, |_, _| 1)?;
@@ -122,11 +98,11 @@ impl Drive {
             ready: turns.collect(),
             rate: arguments.rate,
             on_schedule: 0,
-            schedule: 0,
+            start: 0,
             warmup: Duration::try_from_secs_f64(arguments.warmup).unwrap_or_default(),
             server: Process::open(running.pid() as i32)?,
             admin: running.ports.admin,
-            tally: Tally::new()?,
+            tally: Tally::new(true)?,
             buffer: vec![0; READ_BUFFER],
         })
     }
@@ -138,19 +114,19 @@ impl Drive {
     /// A refusal; a message lost, doubled or out of order.
     pub fn measure(mut self, goes_on: impl Fn(Duration) -> bool) -> Result<Report, Failure> {
         let mut events = Events::with_capacity(1024);
-        self.schedule = self.clock.now();
+        self.start = self.clock.now();
         let warm = Instant::now();
         while warm.elapsed() < self.warmup {
             self.turn(&mut events, true)?;
         }
         let from = self.edge()?;
-        (self.tally.from, self.tally.until) = (from.at, u64::MAX);
+        self.tally.begin(&from);
         let start = Instant::now();
         while goes_on(start.elapsed()) {
             self.turn(&mut events, true)?;
         }
         let until = self.edge()?;
-        self.tally.until = until.at;
+        self.tally.end(&until);
         let late = self.late(until.at);
         while self.under_way() > 0 {
             if self.clock.now() > until.at + PATIENCE {
@@ -162,36 +138,16 @@ impl Drive {
             }
             self.turn(&mut events, false)?;
         }
-        let elapsed = until.at - from.at;
-        let cpu = until.cpu.since(&from.cpu);
-        let own_cpu = until.own - from.own;
-        let (before, after) = (from.counters()?, until.counters()?);
-        let seconds = (after.at - before.at).as_secs_f64();
-        Ok(Report {
-            senders: self.senders.len(),
-            rate: self.rate,
-            late,
-            elapsed,
-            messages: self.tally.messages,
-            received: self.tally.received,
-            receipts: self.tally.receipts,
-            acknowledged: self.tally.acknowledged,
-            delivered: self.tally.delivered,
-            commits_per_s: (after.commits - before.commits) / seconds,
-            requests_per_s: (after.requests - before.requests) / seconds,
-            cpu,
-            own_cpu,
-        })
+        let schedule = self.schedule().map(|schedule| (schedule, late));
+        self.tally.report(self.senders.len(), schedule, from, until)
     }
 
     fn edge(&self) -> Result<Edge, Failure> {
-        let admin = self.admin;
-        Ok(Edge {
-            at: self.clock.now(),
-            cpu: self.server.cpu()?,
-            own: machine::own_cpu(),
-            counters: thread::spawn(move || counters(admin)),
-        })
+        Edge::now(&self.clock, &self.server, self.admin)
+    }
+
+    fn schedule(&self) -> Option<Schedule> {
+        self.rate.map(|rate| Schedule { start: self.start, rate })
     }
 
     fn under_way(&self) -> usize {
@@ -205,8 +161,7 @@ impl Drive {
 
     /// Messages that should have been sent by now; `None`: as many as can be.
     fn due(&self, now: u64) -> Option<u64> {
-        let elapsed = (now - self.schedule) as f64 / SECOND as f64;
-        self.rate.map(|rate| (rate * elapsed) as u64)
+        self.schedule().map(|schedule| schedule.due(now))
     }
 
     fn turn(&mut self, events: &mut Events, sends: bool) -> Result<(), Failure> {
@@ -235,8 +190,8 @@ impl Drive {
         while due.is_none_or(|due| self.on_schedule < due) {
             let Some(index) = self.ready.pop_front() else { return Ok(()) };
             // Late is late, whoever is to blame.
-            let at = match self.rate {
-                Some(rate) => self.schedule + (self.on_schedule as f64 / rate * SECOND as f64) as u64,
+            let at = match self.schedule() {
+                Some(schedule) => schedule.time_of(self.on_schedule),
                 None => self.clock.now(),
             };
             self.on_schedule += 1;
@@ -275,16 +230,12 @@ impl Drive {
                 self.ready.push_back(index);
             }
         }
-        if self.tally.is_measured(now) {
-            self.tally.receipts += heard.receipts;
+        if self.tally.is_measured(now)
+            && let Some(receipts) = &mut self.tally.receipts
+        {
+            *receipts += heard.receipts;
         }
         Ok(())
-    }
-}
-
-impl Edge {
-    fn counters(self) -> Result<Counters, Failure> {
-        self.counters.join().unwrap_or_else(|_| Err(Failure::new("the thread that reads metrics failed")))
     }
 }
 
@@ -303,40 +254,6 @@ impl Sender {
         let mut frame = Vec::with_capacity(text.len() + 8);
         frame::push_client_frame(&mut frame, TEXT, text.as_bytes());
         frame
-    }
-}
-
-impl Tally {
-    fn new() -> Result<Self, Failure> {
-        let histogram = || Histogram::new(3).context(|| "histogram".to_owned());
-        Ok(Self {
-            from: u64::MAX,
-            until: u64::MAX,
-            messages: 0,
-            received: 0,
-            receipts: 0,
-            acknowledged: histogram()?,
-            delivered: histogram()?,
-        })
-    }
-
-    fn is_measured(&self, now: u64) -> bool {
-        (self.from..self.until).contains(&now)
-    }
-
-    /// A message that was sent then has come now. Rates are of what came in the
-    /// measured time, latencies of what was sent in it.
-    fn message(&mut self, is_sender: bool, sent: u64, now: u64) -> Result<(), Failure> {
-        let came = u64::from(self.is_measured(now));
-        let (count, latency) = match is_sender {
-            true => (&mut self.messages, &mut self.acknowledged),
-            false => (&mut self.received, &mut self.delivered),
-        };
-        *count += came;
-        if (self.from..self.until).contains(&sent) {
-            latency.record(now.saturating_sub(sent)).context(|| "histogram".to_owned())?;
-        }
-        Ok(())
     }
 }
 

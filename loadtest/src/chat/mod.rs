@@ -1,26 +1,24 @@
 //! One-to-one chat: so many senders, each of whom says the next thing when what
 //! it said has come back to it as `message:new`, which means that it is durable.
 //!
-//! `server` starts the server and reads its counters, `drive` is the loop,
-//! `heard` what is told apart in messages, `report` what comes out.
+//! `conversations` makes them, `drive` is the loop, `heard` what is told apart in
+//! messages.
 
+mod conversations;
 mod drive;
 mod heard;
-mod report;
-mod server;
 
-use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
 use crate::compare::measurement::Measurement;
 use crate::compare::program::Running;
-use crate::compare::settings::{SECRET, variable};
+use crate::compare::settings::SECRET;
+use crate::durable::report::Report;
+use crate::durable::server::{Options, Server};
 use crate::failure::Failure;
 use crate::machine;
 use drive::Drive;
-use report::Report;
-use server::Server;
 
 /// The server answers no more requests of one client at once.
 const WINDOW: i64 = 64;
@@ -28,22 +26,8 @@ const WINDOW: i64 = 64;
 /// Options of `loadtest chat`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The fanfare executable under test
-    #[arg(long)]
-    server: PathBuf,
-    /// A key of its configuration, such as fanout.pace=2ms; may be repeated
-    #[arg(long, value_name = "KEY=VALUE", value_parser = variable)]
-    set: Vec<(String, String)>,
-    /// Its shards
-    #[arg(long, default_value_t = 1)]
-    shards: usize,
-    /// The longest wait of its turns: off, or such as 2ms
-    #[arg(long, default_value = "2ms")]
-    pace: String,
-    /// Where its database is put, a directory that exists: the disk decides
-    /// (default: the system's directory for temporary files)
-    #[arg(long, value_name = "DIRECTORY")]
-    disk: Option<PathBuf>,
+    #[command(flatten)]
+    server: Options,
     /// Users who send, each to a user of its own
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     senders: u32,
@@ -80,7 +64,7 @@ pub struct Arguments {
 /// Starts the server, measures, prints.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     machine::allow_connections(2 * arguments.senders as usize)?;
-    let server = Server::start(arguments)?;
+    let server = Server::start(&arguments.server, "CONVERSATION")?;
     let alone = match arguments.beside_feed {
         true => Some(feed(arguments, server.running())?),
         false => None,

@@ -50,6 +50,8 @@ pub struct Plan<'a> {
     pub reject: &'a str,
     /// Connect to the Socket.IO namespace `/` before joining.
     pub socketio: bool,
+    /// Path and query of connection `index`, where they are not the target's.
+    pub path: Option<&'a dyn Fn(usize) -> String>,
 }
 
 /// How far a connection has come.
@@ -203,7 +205,8 @@ impl<J: FnMut(usize, &mut Vec<u8>) -> usize> Dialer<'_, J> {
                     return Ok((Stage::Connecting(stream), false)); // not connected yet
                 }
                 let token = self.plan.tokens.of(index).map_err(words)?;
-                let request = self.plan.target.request(KEY, token.as_deref());
+                let path = self.plan.path.map(|path| path(index));
+                let request = self.plan.target.request(path.as_deref(), KEY, token.as_deref());
                 let mut link = self.plan.target.link(stream).map_err(words)?;
                 link.write_all(request.as_bytes()).map_err(words)?;
                 Ok((Stage::Upgrading(link, Vec::new()), true))

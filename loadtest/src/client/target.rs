@@ -78,14 +78,15 @@ impl Target {
         self.tls.is_some()
     }
 
-    /// The upgrade request (RFC 6455 §4.1) with `key`, as `token` if there is one.
-    pub fn request(&self, key: &str, token: Option<&str>) -> String {
+    /// The upgrade request (RFC 6455 §4.1) with `key`, as `token` if there is one, and with this `path` instead of the target's.
+    pub fn request(&self, path: Option<&str>, key: &str, token: Option<&str>) -> String {
         let authorization =
             token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
         format!(
             "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{authorization}\r\n",
-            self.path, self.host
+            path.unwrap_or(&self.path),
+            self.host
         )
     }
 }

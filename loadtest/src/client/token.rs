@@ -18,12 +18,32 @@ pub enum Tokens {
     Fixed(String),
     /// Signed for the users `u0`, `u1`, …
     Signed { key: EncodingKey, expires: u64 },
+    /// One for each.
+    Each(Vec<String>),
 }
 
 #[derive(Serialize)]
-struct Claims {
-    sub: String,
+struct Claims<'a> {
+    sub: &'a str,
     exp: u64,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    roles: &'a [&'a str],
+}
+
+/// Signs a token for a user with these roles, good for a day.
+pub fn sign(secret: &str, sub: &str, roles: &[&str]) -> Result<String, Failure> {
+    let claims = Claims { sub, exp: expiry(), roles };
+    signed(&claims, &EncodingKey::from_secret(secret.as_bytes()))
+}
+
+fn signed(claims: &Claims<'_>, key: &EncodingKey) -> Result<String, Failure> {
+    encode(&Header::new(Algorithm::HS256), claims, key)
+        .context(|| "cannot sign a token with the secret".to_owned())
+}
+
+/// Unix seconds.
+fn expiry() -> u64 {
+    unix_now() / SECOND + LIFETIME
 }
 
 impl Tokens {
@@ -31,10 +51,9 @@ impl Tokens {
     pub fn new(token: Option<&str>, secret: Option<&str>) -> Self {
         match (token, secret) {
             (Some(token), _) => Self::Fixed(token.to_owned()),
-            (None, Some(secret)) => Self::Signed {
-                key: EncodingKey::from_secret(secret.as_bytes()),
-                expires: unix_now() / SECOND + LIFETIME,
-            },
+            (None, Some(secret)) => {
+                Self::Signed { key: EncodingKey::from_secret(secret.as_bytes()), expires: expiry() }
+            }
             (None, None) => Self::None,
         }
     }
@@ -45,11 +64,13 @@ impl Tokens {
             Self::None => Ok(None),
             Self::Fixed(token) => Ok(Some(token.clone())),
             Self::Signed { key, expires } => {
-                let claims = Claims { sub: format!("u{index}"), exp: *expires };
-                encode(&Header::new(Algorithm::HS256), &claims, key)
-                    .map(Some)
-                    .context(|| "cannot sign a token with --token-secret".to_owned())
+                let sub = format!("u{index}");
+                signed(&Claims { sub: &sub, exp: *expires, roles: &[] }, key).map(Some)
             }
+            Self::Each(tokens) => match tokens.get(index) {
+                Some(token) => Ok(Some(token.clone())),
+                None => Err(Failure::new(format!("there is no token for connection {index}"))),
+            },
         }
     }
 }

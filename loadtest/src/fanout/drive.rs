@@ -105,6 +105,7 @@ impl<'a> Drive<'a> {
             confirm: &arguments.confirm,
             reject: &arguments.reject,
             socketio: arguments.socketio,
+            path: None,
         };
         let subscribe = Template::parse(&arguments.subscribe);
         let mut text = Vec::new();

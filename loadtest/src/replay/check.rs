@@ -131,6 +131,7 @@ impl Check {
             confirm: "room_joined",
             reject: NATIVE_ERROR,
             socketio: false,
+            path: None,
         };
         let join = Template::parse(&NATIVE_JOIN.replace("{room}", "trade:{room}"));
         let mut text = Vec::new();

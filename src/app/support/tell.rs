@@ -23,8 +23,8 @@ pub struct Told {
     pub publication: Publication,
     /// And to this room, of those to all of his sessions.
     pub also: RoomName,
-    /// What to tell the store when a connection has been sent it.
-    pub delivered: Option<Write>,
+    /// A connection of his that is sent it makes it delivered: see [`receipt`].
+    pub counts: bool,
 }
 
 /// An event of a session, written once for all who are told it.
@@ -59,7 +59,7 @@ impl News {
             except: None,
         };
         let publication = Publication::new(&draft, self.now);
-        Told { publication, also: RoomName::support_feed(user), delivered: None }
+        Told { publication, also: RoomName::support_feed(user), counts: false }
     }
 
     fn all(&self, users: &[SmolStr]) -> Vec<Told> {
@@ -73,10 +73,7 @@ pub fn tell(effect: &SupportEffect, now: Now) -> Vec<Told> {
         SupportEffect::Members { .. } | SupportEffect::Blocked { .. } => Vec::new(),
         SupportEffect::Message { to, message } => {
             let news = News::new("\"message\"", message.session, now, |object| shapes::live(message, object));
-            let receipt = || Write::Support(SupportWrite::Delivered { message: message.id });
-            to.iter()
-                .map(|user| Told { delivered: (*user != message.sender).then(receipt), ..news.told(user) })
-                .collect()
+            to.iter().map(|user| Told { counts: *user != message.sender, ..news.told(user) }).collect()
         }
         SupportEffect::Read { session, to, by, message, at } => {
             let event = Event { session: Some(*session), user: by, content: None, at: *at };
@@ -92,6 +89,16 @@ pub fn tell(effect: &SupportEffect, now: Now) -> Vec<Told> {
             });
             news.all(to)
         }
+    }
+}
+
+/// What to tell the store when a connection of one for whom it counts has been sent what is told of a change.
+pub fn receipt(effect: &SupportEffect) -> Option<Write> {
+    match effect {
+        SupportEffect::Message { message, .. } => {
+            Some(Write::Support(SupportWrite::Delivered { message: message.id }))
+        }
+        _ => None,
     }
 }
 

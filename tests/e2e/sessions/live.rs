@@ -328,6 +328,30 @@ fn a_message_is_sent_then_delivered_then_read() {
     });
 }
 
+#[test]
+fn a_message_has_one_receipt_however_many_get_it() {
+    each_shard_count(|shards| {
+        let broker = Broker::start(&[shards]);
+        let id = session(&broker, "ada", None);
+        let mut clients = vec![connect(&broker, "ada", &id), feed(&broker, "ada")];
+        clients.extend(["gus", "zoe", "eve"].map(|user| connect_with(&broker, &agent_token(user), &id)));
+        let mut requests = broker.metric("fanfare_store_requests_total", &[]);
+        for number in 0..5 {
+            let content = format!("number {number}");
+            says(&mut clients[0], &content);
+            for client in &mut clients {
+                client.until(|frame| frame["content"] == content.as_str());
+            }
+            // The message, and that it was delivered.
+            requests += 2.0;
+            broker.wait_for_metric("fanfare_store_requests_total", &[], requests);
+        }
+        let path = format!("/sessions/{id}/messages");
+        let page = call(&broker, "ada", "GET", &path, Value::Null, 200);
+        assert!(page.as_array().unwrap().iter().all(|message| message["status"] == "delivered"), "{page}");
+    });
+}
+
 /// Says something in a session that is being closed. Whether it was taken.
 fn speak_while_it_closes(address: std::net::SocketAddr, id: &str, token: &str, content: &str) -> bool {
     let mut client = Client::open(address, &format!("/api/v1/chat/ws/{id}?token={token}"), &[]);

@@ -1,20 +1,38 @@
-//! The server with a database of its own, the conversations in it, and what it
-//! counts.
+//! The server with a database of its own, and what it counts.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-
-use super::Arguments;
 use crate::compare::program::{Launch, Program, Running};
-use crate::compare::settings::{Choice, Directory, configuration};
+use crate::compare::settings::{Choice, Directory, configuration, variable};
 use crate::failure::{Context, Failure};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Which server, and how it is set up.
+#[derive(clap::Args)]
+pub struct Options {
+    /// The fanfare executable under test
+    #[arg(long)]
+    server: PathBuf,
+    /// A key of its configuration, such as fanout.pace=2ms; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = variable)]
+    set: Vec<(String, String)>,
+    /// Its shards
+    #[arg(long, default_value_t = 1)]
+    shards: usize,
+    /// The longest wait of its turns: off, or such as 2ms
+    #[arg(long, default_value = "2ms")]
+    pace: String,
+    /// Where its database is put, a directory that exists: the disk decides
+    /// (default: the system's directory for temporary files)
+    #[arg(long, value_name = "DIRECTORY")]
+    disk: Option<PathBuf>,
+}
 
 /// A running server. It ends, and its database goes, with this value.
 pub struct Server {
@@ -32,8 +50,8 @@ pub struct Counters {
 }
 
 impl Server {
-    /// Starts it with the app `conversation` and no limits of rates.
-    pub fn start(arguments: &Arguments) -> Result<Self, Failure> {
+    /// Starts it with this app, such as `CONVERSATION`, and no limits of rates.
+    pub fn start(arguments: &Options, app: &str) -> Result<Self, Failure> {
         let directory = match &arguments.disk {
             Some(parent) => Directory::make_in(parent)?,
             None => Directory::make()?,
@@ -44,8 +62,8 @@ impl Server {
         let choice = Choice { shards: arguments.shards, pace: arguments.pace.clone() };
         fs::write(&config, configuration(&choice)).context(|| config.display().to_string())?;
         let mut variables = vec![
-            ("FANFARE_APPS__CONVERSATION".to_owned(), "true".to_owned()),
-            ("FANFARE_STORE__PATH".to_owned(), directory.path().join("chat.db").display().to_string()),
+            (format!("FANFARE_APPS__{app}"), "true".to_owned()),
+            ("FANFARE_STORE__PATH".to_owned(), directory.path().join("fanfare.db").display().to_string()),
         ];
         variables.extend(arguments.set.iter().cloned());
         let launch = Launch::Server { executable, config, variables };
@@ -56,28 +74,6 @@ impl Server {
 
     pub fn running(&self) -> &Running {
         &self.running
-    }
-
-    /// Makes a conversation for each of these pairs of users; returns their ids.
-    pub fn converse(&self, pairs: impl Iterator<Item = (String, String)>) -> Result<Vec<String>, Failure> {
-        let place = || format!("ingest connection to {}", self.running.ports.ingest);
-        let mut stream = connect(self.running.ports.ingest).context(place)?;
-        let mut answers = BufReader::new(stream.try_clone().context(place)?);
-        let mut conversations = Vec::new();
-        // One after the other, as a line is answered when it is on the disk, and
-        // a server whose answers nobody reads would stop reading.
-        for (first, second) in pairs {
-            let line = json!({ "op": "conversation.create", "participants": [first, second], "id": conversations.len().to_string() });
-            stream.write_all(format!("{line}\n").as_bytes()).context(place)?;
-            let mut answer = String::new();
-            answers.read_line(&mut answer).context(place)?;
-            let value: Value = serde_json::from_str(&answer).unwrap_or_default();
-            let id = value["conversation_id"].as_str();
-            let id =
-                id.ok_or_else(|| Failure::new(format!("no conversation was made: {}", answer.trim())))?;
-            conversations.push(id.to_owned());
-        }
-        Ok(conversations)
     }
 }
 
@@ -103,7 +99,8 @@ pub fn counters(admin: SocketAddr) -> Result<Counters, Failure> {
     })
 }
 
-fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
+/// A connection on which no answer is waited for without end.
+pub fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;

@@ -14,15 +14,15 @@ pub struct Report {
     pub late: u64,
     /// ns.
     pub elapsed: u64,
-    /// Messages whose `message:new` came to their senders.
+    /// Messages that came back to their senders.
     pub messages: u64,
-    /// Messages that came to those to whom they were said.
+    /// Messages that came to those to whom they were said, once for each.
     pub received: u64,
-    /// `message:delivered` that came to senders.
-    pub receipts: u64,
-    /// ns, from sending to the sender's `message:new`.
+    /// Receipts that came to senders, where there are any.
+    pub receipts: Option<u64>,
+    /// ns, from sending until the sender has it.
     pub acknowledged: Histogram<u64>,
-    /// ns, from sending to the recipient's.
+    /// ns, from sending until a recipient has it.
     pub delivered: Histogram<u64>,
     pub commits_per_s: f64,
     /// Changes in them.
@@ -67,9 +67,12 @@ impl Report {
         if self.received > 0 {
             let [p50, p99, max] = quantiles(&self.delivered);
             text.push_str(&format!(
-                "\nreceived after ms: p50 {p50:.1}, p99 {p99:.1}, max {max:.1}; {:.0} receipts/s",
-                self.per_second(self.receipts)
+                "\nreceived after ms: p50 {p50:.1}, p99 {p99:.1}, max {max:.1}; {:.0} deliveries/s",
+                self.per_second(self.received)
             ));
+        }
+        if let Some(receipts) = self.receipts.filter(|receipts| *receipts > 0) {
+            text.push_str(&format!("; {:.0} receipts/s", self.per_second(receipts)));
         }
         text.push_str(&format!(
             "\n{:.0} commits/s, {:.1} messages and {:.1} changes in each\n\
@@ -105,7 +108,7 @@ impl Report {
             "acknowledged_ms": latency(&self.acknowledged),
             "received_per_s": self.per_second(self.received),
             "received_ms": latency(&self.delivered),
-            "receipts_per_s": self.per_second(self.receipts),
+            "receipts_per_s": self.receipts.map(|receipts| self.per_second(receipts)),
             "commits_per_s": self.commits_per_s,
             "messages_per_commit": messages / self.commits_per_s.max(1e-9),
             "changes_per_commit": self.requests_per_s / self.commits_per_s.max(1e-9),
