@@ -109,11 +109,6 @@ impl User {
         }
     }
 
-    /// Connections in one app.
-    pub fn connections_in(&self, app: App) -> u32 {
-        self.connections[app.index()].load(Ordering::Acquire)
-    }
-
     /// Counts one event against a rate; `Err`: how long to wait.
     pub fn allow(&self, meter: Meter, rate: Option<Rate>, now: u64) -> Result<(), Duration> {
         match rate {

@@ -26,22 +26,24 @@ use crate::close::ErrorCode;
 use crate::limits::STORE_REQUESTS;
 use crate::metrics::LimitKind;
 use crate::proto::json::Raw;
-use crate::record::mobile::{Given, MobileAnswer, MobileWrite, pair_id, read_pair_id};
+use crate::record::mobile::{MobileAnswer, MobileWrite, pair_id, read_pair_id};
 use crate::record::{Answer, Refusal, Write};
 use crate::time;
 
-pub use tell::{Told, tell};
+pub use tell::tell;
 pub use wallet::{NotKept, is_of_wallet, kept};
 
 use content::Fields;
 use queue::Queue;
 use typing::Typing;
 
+/// The client's event that says something.
+const SEND: &str = "message:send";
 /// How long to wait when the store's queue was full.
 const STORE_WAIT: Duration = Duration::from_secs(1);
 
 /// What a session of this app knows besides its user.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Mobile {
     /// What the store has not answered; at most [`STORE_REQUESTS`].
     pending: Vec<Pending>,
@@ -63,22 +65,12 @@ struct Pending {
 /// What the store was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
-    /// What came while nobody was there.
+    /// What waits for the user.
     Queue,
-    /// `message:send`
+    /// [`SEND`]
     Send,
-    /// What the client has shown to have.
-    Given(Given),
-}
-
-impl Purpose {
-    /// The client's event.
-    const fn event(self) -> Option<&'static str> {
-        match self {
-            Purpose::Send => Some("message:send"),
-            Purpose::Queue | Purpose::Given(_) => None,
-        }
-    }
+    /// The client has shown to have all up to this message.
+    Given(u64),
 }
 
 /// A request that is refused.
@@ -125,13 +117,6 @@ impl Refused {
             // What only other requests meet.
             _ => Refused::new(ErrorCode::NotFound, refusal.to_string()),
         }
-    }
-}
-
-impl Mobile {
-    /// Of a connection of a user who has another one, or has not.
-    pub(super) fn new(has_other: bool) -> Mobile {
-        Mobile { pending: Vec::new(), requests: 0, queue: Queue::new(has_other), typing: Typing::default() }
     }
 }
 
@@ -186,7 +171,7 @@ impl Session {
         let is_chat = self.wire == Wire::SocketIoChat;
         let done = match &*event {
             // Messages and changes to typing have rates of their own.
-            "message:send" if is_chat => self.mobile_send(data, context),
+            SEND if is_chat => self.mobile_send(data, context),
             "typing:start" if is_chat => self.mobile_typing_start(data, context),
             "typing:stop" if is_chat => self.mobile_typing_stop(data, context),
             _ => {
@@ -348,10 +333,10 @@ impl Session {
                 let ack = context.out.compose_ack(to, &object);
                 context.out.push(Output::Reply(ack));
             }
-            (purpose, Err(refusal)) => {
-                self.not_stored(purpose);
-                self.refuse_mobile(context, &Refused::by_store(refusal), purpose.event());
+            (Purpose::Send, Err(refusal)) => {
+                self.refuse_mobile(context, &Refused::by_store(refusal), Some(SEND));
             }
+            (purpose, Err(_)) => self.not_stored(purpose),
             // The store answers what was asked.
             _ => {}
         }
@@ -360,12 +345,12 @@ impl Session {
     fn mobile_store_busy(&mut self, ticket: u64, context: &mut Context<'_>) {
         let Some(purpose) = self.settle_mobile(ticket, context) else { return };
         context.out.count_limit(LimitKind::Store);
-        self.not_stored(purpose);
-        if purpose == Purpose::Send {
-            // What came to nothing does not count.
-            self.user.give_back_message(&context.settings.messages);
-            self.refuse_mobile(context, &Refused::busy(), purpose.event());
+        if purpose != Purpose::Send {
+            return self.not_stored(purpose);
         }
+        // What came to nothing does not count.
+        self.user.give_back_message(&context.settings.messages);
+        self.refuse_mobile(context, &Refused::busy(), Some(SEND));
     }
 
     /// What the session wants of the store by itself it asks again.
@@ -373,7 +358,7 @@ impl Session {
         let Some(mobile) = self.mobile() else { return };
         match purpose {
             Purpose::Queue => mobile.queue.ask_again(),
-            Purpose::Given(given) => mobile.queue.not_noted(given),
+            Purpose::Given(up_to) => mobile.queue.not_noted(up_to),
             Purpose::Send => {}
         }
     }

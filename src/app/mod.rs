@@ -246,8 +246,6 @@ pub enum AppOpening {
     Mobile {
         /// Of which namespace.
         wire: Wire,
-        /// The user has another connection.
-        has_other: bool,
     },
     /// The echo application of the conformance suites.
     Echo {
@@ -271,9 +269,7 @@ impl Session {
             AppOpening::Account(labels) => (State::Account(labels.into_boxed()), Wire::Typed),
             AppOpening::Market(wire) => (State::Market, wire),
             AppOpening::Conversation => (State::Conversation(Box::default()), Wire::Conversation),
-            AppOpening::Mobile { wire, has_other } => {
-                (State::Mobile(Box::new(mobile::Mobile::new(has_other))), wire)
-            }
+            AppOpening::Mobile { wire } => (State::Mobile(Box::default()), wire),
             AppOpening::Echo { wire, auth } => (State::Echo(auth), wire),
             AppOpening::Support(opening) => (State::Support(Box::new(opening.into())), Wire::Session),
         };

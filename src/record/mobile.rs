@@ -15,30 +15,19 @@ pub enum MobileWrite {
         /// What, and to whom.
         message: NewPersonalMessage,
     },
-    /// What was said to a user and none of his connections has been given, oldest first. It changes nothing; it is among
-    /// the changes because its answer has its place among the messages that are told: those that come before it are in it,
-    /// those that come after are not. [`MobileAnswer::Queued`].
+    /// What was said to a user and none of his connections has shown to have, oldest first. It changes nothing; it is
+    /// among the changes because its answer has its place among the messages that are told: those that come before it are
+    /// in it, those that come after are not. [`MobileAnswer::Queued`].
     Queued {
         /// Whose.
         user: SmolStr,
-        /// Most of them; at most [`MobileQuery::MOST_QUEUED`].
-        limit: usize,
-        /// He has another connection: what that one was sent live waits for it.
-        but_live: bool,
     },
-    /// A message was sent live to a connection of its recipient. [`Answer::Done`](super::Answer::Done).
-    SentLive {
-        /// The recipient.
-        to: SmolStr,
-        /// The message's number.
-        number: u64,
-    },
-    /// A connection has shown that it has these. [`Answer::Done`](super::Answer::Done).
+    /// A connection has shown that it has all up to this one. [`Answer::Done`](super::Answer::Done).
     Given {
         /// Whose connection.
         user: SmolStr,
-        /// What it was sent.
-        given: Given,
+        /// The number of the last message that it was sent.
+        up_to: u64,
     },
     /// A user has so much of a currency now. [`Answer::Done`](super::Answer::Done).
     SetBalance {
@@ -100,7 +89,7 @@ pub enum MobileQuery {
 }
 
 impl MobileQuery {
-    /// Most messages that a client is given when it connects (`spec/mobile.md`).
+    /// Most messages that wait for a user; those that come when so many wait are left to the history (`spec/mobile.md`).
     pub const MOST_QUEUED: usize = 500;
     /// Most users in a list of those somebody has talked to.
     pub const MOST_PARTNERS: usize = 500;
@@ -195,26 +184,13 @@ pub struct PersonalPage {
     pub has_more: bool,
 }
 
-/// Messages that a user has not been given, oldest first.
+/// Messages that wait for a user, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Queued {
-    /// As many as were asked for, and as fit into what a client takes at once.
+    /// As many as fit into what a client takes at once.
     pub messages: Vec<PersonalMessage>,
-    /// Once they have been given, all up to this number count as given: those that are left to the history too.
-    pub up_to: u64,
-    /// More are to be asked for when these have been given.
+    /// More are to be asked for when the client has these.
     pub has_more: bool,
-}
-
-/// Messages that a connection of a user's was sent, by their numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Given {
-    /// The first.
-    pub from: u64,
-    /// The last.
-    pub up_to: u64,
-    /// Those among them that were sent live to another connection it was not sent, and they wait for that one.
-    pub but_live: bool,
 }
 
 /// What a user has of a currency.

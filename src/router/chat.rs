@@ -114,9 +114,8 @@ impl Router {
     /// Publishes what follows from a change.
     fn tell(&mut self, effect: &Effect, now: Now, post: &mut impl Post) {
         if let Effect::Mobile(effect) = effect {
-            for told in mobile::tell(effect, now) {
-                let receipt = told.receipt.map(|receipt| Waiter::Receipt(Write::Mobile(receipt)));
-                self.publish_chat(told.publication, receipt, post);
+            for publication in mobile::tell(effect, now) {
+                self.publish_chat(publication, None, post);
             }
         }
         for told in conversation::tell(effect, now) {

@@ -9,8 +9,8 @@ use uuid::Uuid;
 use super::database::{Stop, Work};
 use super::rows::{id, some_text, text};
 use crate::record::mobile::{
-    Balance, Given, MobileAnswer, MobileEffect, MobileQuery, MobileWrite, NewPersonalMessage,
-    PersonalMessage, PersonalPage, Queued, Transaction, TransactionPage,
+    Balance, MobileAnswer, MobileEffect, MobileQuery, MobileWrite, NewPersonalMessage, PersonalMessage,
+    PersonalPage, Queued, Transaction, TransactionPage,
 };
 use crate::record::{Answer, Effect, Query, Refusal};
 
@@ -51,12 +51,10 @@ CREATE TABLE personal_partners (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX personal_partners_newest ON personal_partners (user, last_message);
 
--- Messages that no connection of their recipient has shown to have.
+-- Messages that no connection of their recipient has shown to have, a bounded number for each.
 CREATE TABLE personal_queue (
     user TEXT NOT NULL,
     message INTEGER NOT NULL REFERENCES personal_messages (number),
-    -- Whether a connection was there and was sent it.
-    is_live INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (user, message)
 ) STRICT, WITHOUT ROWID;
 
@@ -101,10 +99,9 @@ pub(super) const QUEUED: &str = concat!(
     "SELECT ",
     columns!(),
     " FROM personal_queue AS q CROSS JOIN personal_messages AS m ON m.number = q.message \
-     WHERE q.user = ?1 AND q.is_live <= ?2 ORDER BY q.message LIMIT ?3"
+     WHERE q.user = ?1 ORDER BY q.message LIMIT ?2"
 );
-pub(super) const LAST_QUEUED: &str =
-    "SELECT message FROM personal_queue WHERE user = ?1 AND is_live <= ?2 ORDER BY message DESC LIMIT 1";
+pub(super) const IS_FULL: &str = "SELECT 1 FROM personal_queue WHERE user = ?1 LIMIT 1 OFFSET ?2";
 pub(super) const HISTORY: &str = concat!(
     "SELECT ",
     columns!(),
@@ -125,9 +122,8 @@ pub(super) const TRANSACTIONS: &str =
 pub(super) fn carry_out(work: &mut Work<'_>, write: &MobileWrite) -> Result<Answer, Stop> {
     match write {
         MobileWrite::Send { by, message } => send(work, by, message),
-        MobileWrite::Queued { user, limit, but_live } => queued(work.connection, user, *limit, *but_live),
-        MobileWrite::SentLive { to, number } => sent_live(work, to, *number),
-        MobileWrite::Given { user, given } => self::given(work, user, given),
+        MobileWrite::Queued { user } => queued(work.connection, user),
+        MobileWrite::Given { user, up_to } => given(work, user, *up_to),
         MobileWrite::SetBalance { user, currency, balance } => set_balance(work, user, currency, balance),
         MobileWrite::AddTransaction { user, id, data } => add_transaction(work, user, id, data),
     }
@@ -234,19 +230,28 @@ fn send(work: &mut Work<'_>, by: &SmolStr, new: &NewPersonalMessage) -> Result<A
     for user in [by, &message.recipient] {
         partner.execute(params![user.as_str(), pair, number])?;
     }
-    connection
-        .prepare_cached("INSERT INTO personal_queue (user, message) VALUES (?1, ?2)")?
-        .execute(params![message.recipient.as_str(), number])?;
+    enqueue(connection, &message.recipient, number)?;
     message.number = number.unsigned_abs();
     work.effects.push(Effect::Mobile(MobileEffect::Message(message.clone())));
     Ok(Answer::Mobile(MobileAnswer::Sent { message, first: true }))
 }
 
-/// What a user has not been given, oldest first.
-fn queued(connection: &Connection, user: &str, limit: usize, but_live: bool) -> Result<Answer, Stop> {
-    let limit = limit.min(MobileQuery::MOST_QUEUED);
+/// Lets a message wait for its recipient, unless as many wait as one is ever given.
+fn enqueue(connection: &Connection, recipient: &str, message: i64) -> rusqlite::Result<()> {
+    let is_full =
+        connection.prepare_cached(IS_FULL)?.exists(params![recipient, MobileQuery::MOST_QUEUED - 1])?;
+    if !is_full {
+        connection
+            .prepare_cached("INSERT INTO personal_queue (user, message) VALUES (?1, ?2)")?
+            .execute(params![recipient, message])?;
+    }
+    Ok(())
+}
+
+/// What waits for a user, oldest first.
+fn queued(connection: &Connection, user: &str) -> Result<Answer, Stop> {
     let mut statement = connection.prepare_cached(QUEUED)?;
-    let mut found = statement.query(params![user, !but_live, limit])?;
+    let mut found = statement.query(params![user, MobileQuery::MOST_QUEUED])?;
     let (mut messages, mut bytes, mut has_more) = (Vec::new(), 0, false);
     while let Some(row) = found.next()? {
         let message = message(row)?;
@@ -257,16 +262,7 @@ fn queued(connection: &Connection, user: &str, limit: usize, but_live: bool) -> 
         }
         messages.push(message);
     }
-    let up_to = match has_more {
-        true => messages.last().map(|message| message.number),
-        // What is beyond the limit is left to the history.
-        false => connection
-            .prepare_cached(LAST_QUEUED)?
-            .query_row(params![user, !but_live], |row| row.get(0))
-            .optional()?,
-    };
-    let queued = Queued { messages, up_to: up_to.unwrap_or(0), has_more };
-    Ok(Answer::Mobile(MobileAnswer::Queued(queued)))
+    Ok(Answer::Mobile(MobileAnswer::Queued(Queued { messages, has_more })))
 }
 
 /// Bytes of a text as a JSON string (RFC 8259 §7), at most.
@@ -275,21 +271,11 @@ fn written_bytes(text: &str) -> usize {
     text.bytes().map(escaped).sum()
 }
 
-/// Notes that a connection was there when a message came.
-fn sent_live(work: &Work<'_>, to: &str, number: u64) -> Result<Answer, Stop> {
+/// Takes what a connection has shown to have out of the queue.
+fn given(work: &Work<'_>, user: &str, up_to: u64) -> Result<Answer, Stop> {
     work.connection
-        .prepare_cached("UPDATE personal_queue SET is_live = 1 WHERE user = ?1 AND message = ?2")?
-        .execute(params![to, number])?;
-    Ok(Answer::Done)
-}
-
-/// Takes what a connection has been given out of the queue.
-fn given(work: &Work<'_>, user: &str, given: &Given) -> Result<Answer, Stop> {
-    work.connection
-        .prepare_cached(
-            "DELETE FROM personal_queue WHERE user = ?1 AND message BETWEEN ?2 AND ?3 AND is_live <= ?4",
-        )?
-        .execute(params![user, given.from, given.up_to, !given.but_live])?;
+        .prepare_cached("DELETE FROM personal_queue WHERE user = ?1 AND message <= ?2")?
+        .execute(params![user, up_to])?;
     Ok(Answer::Done)
 }
 

@@ -1,5 +1,6 @@
 //! What cannot be seen from outside: the ways that SQLite takes, what fails in it, and the migrations.
 
+mod mobile;
 mod support;
 
 use std::collections::BTreeMap;
@@ -16,7 +17,6 @@ use super::database::Database;
 use super::writer::Writer;
 use super::{Asker, Effects, Job, Request, history, schema};
 use crate::metrics::StoreMetrics;
-use crate::record::mobile::{Given, MobileQuery, MobileWrite, NewPersonalMessage};
 use crate::record::{
     Answer, Effect, MessageType, NewAccount, NewMessage, NewRefreshToken, Person, Query, Refusal, TokenHash,
     Write,
@@ -58,18 +58,6 @@ fn message(content: &str) -> NewMessage {
         client_message_id: Some(content.into()),
         ttl_seconds: Some(1),
     }
-}
-
-/// A personal message.
-fn personal(by: &str, to: &str, name: Option<&str>) -> Write {
-    let message = NewPersonalMessage {
-        recipient: to.into(),
-        kind: "text".into(),
-        content: "hello".into(),
-        media_url: None,
-        client_message_id: name.map(SmolStr::from),
-    };
-    Write::Mobile(MobileWrite::Send { by: by.into(), message })
 }
 
 fn send(by: &str, conversation: Uuid, content: &str) -> Write {
@@ -286,20 +274,6 @@ fn everything(database: &mut Database) {
         Write::SetPassword { email: email(), password_hash: Secret::new("other") },
         Write::SetDisabled { email: email(), disabled: true },
         Write::RemoveAccount { email: email() },
-        personal("anna", "bert", Some("m1")),
-        personal("anna", "bert", Some("m1")),
-        Write::Mobile(MobileWrite::Queued { user: "bert".into(), limit: 10, but_live: true }),
-        Write::Mobile(MobileWrite::SentLive { to: "bert".into(), number: 1 }),
-        Write::Mobile(MobileWrite::Given {
-            user: "bert".into(),
-            given: Given { from: 1, up_to: 1, but_live: false },
-        }),
-        Write::Mobile(MobileWrite::SetBalance {
-            user: "anna".into(),
-            currency: "BTC".into(),
-            balance: "1".into(),
-        }),
-        Write::Mobile(MobileWrite::AddTransaction { user: "anna".into(), id: "t".into(), data: "{}".into() }),
     ] {
         assert!(database.write(NOW, &write).is_ok(), "{write:?}");
     }
@@ -313,10 +287,6 @@ fn everything(database: &mut Database) {
         Query::Due { now: NOW + 1_000 },
         Query::AccountByEmail { email: email() },
         Query::Accounts { after: "".into(), limit: 10 },
-        Query::Mobile(MobileQuery::Messages { user: user(), with: "bert".into(), limit: 10, before: None }),
-        Query::Mobile(MobileQuery::Conversations { user: user(), limit: 10, before: None }),
-        Query::Mobile(MobileQuery::Balances { user: user() }),
-        Query::Mobile(MobileQuery::Transactions { user: user(), limit: 10, before: Some("t".into()) }),
     ] {
         assert!(database.read(&query).is_ok(), "{query:?}");
     }
@@ -486,11 +456,8 @@ fn a_script_that_fails_changes_nothing() {
 
 /// SQLite prepares a statement again whose plan may depend on a value that has changed, which costs as much as the
 /// statement itself.
-#[test]
-fn no_statement_is_prepared_twice() {
-    let file = File::new();
-    let mut database = file.open();
-    let conversation = converse(&mut database, "anna", "bert");
+/// The statements that were prepared more than once while something ran.
+fn prepared_again(database: &mut Database, run: impl FnOnce(&mut Database)) -> BTreeMap<String, i32> {
     let counts = Arc::new(Mutex::new(BTreeMap::<String, i32>::new()));
     let seen = Arc::clone(&counts);
     let note = move |event: TraceEvent<'_>| {
@@ -501,21 +468,37 @@ fn no_statement_is_prepared_twice() {
     };
     let codes = TraceEventCodes::SQLITE_TRACE_PROFILE;
     database.connection().trace_v2(codes, Some(note)).expect("no argument is wrong");
-    for number in 0..10 {
-        let Ok(Answer::Sent { message, .. }) =
-            database.write(NOW + number, &send("anna", conversation, &number.to_string()))
-        else {
-            panic!()
-        };
-        let message = message.id;
-        for write in [
-            Write::Delivered { to: "bert".into(), conversation, message },
-            Write::Read { by: person("bert"), conversation, message },
-        ] {
-            database.write(NOW + number, &write).expect("his");
+    run(database);
+    let counts = counts.lock().expect("one thread").clone();
+    counts.into_iter().filter(|(_, count)| *count > 0).collect()
+}
+
+#[test]
+fn no_statement_is_prepared_twice() {
+    let file = File::new();
+    let mut database = file.open();
+    let conversation = converse(&mut database, "anna", "bert");
+    let again = prepared_again(&mut database, |database| {
+        for number in 0..10 {
+            let Ok(Answer::Sent { message, .. }) =
+                database.write(NOW + number, &send("anna", conversation, &number.to_string()))
+            else {
+                panic!()
+            };
+            let message = message.id;
+            for write in [
+                Write::Delivered { to: "bert".into(), conversation, message },
+                Write::Read { by: person("bert"), conversation, message },
+            ] {
+                database.write(NOW + number, &write).expect("his");
+            }
+            for query in [
+                Query::Messages { user: "anna".into(), conversation, limit: 10, before: Some(message) },
+                Query::Conversations { user: "anna".into(), limit: 10, before: None },
+            ] {
+                database.read(&query).expect("hers");
+            }
         }
-    }
-    let again: BTreeMap<_, _> =
-        counts.lock().expect("one thread").clone().into_iter().filter(|(_, n)| *n > 0).collect();
+    });
     assert!(again.is_empty(), "{again:#?}");
 }

@@ -4,6 +4,7 @@
 mod chat;
 mod offline;
 mod sessions;
+mod unread;
 mod wallet;
 
 use serde_json::Value;

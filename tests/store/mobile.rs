@@ -1,8 +1,8 @@
 //! Messages between two users, what of them was given, and wallets.
 
 use fanfare::record::mobile::{
-    Balance, Given, MobileAnswer, MobileEffect, MobileQuery, MobileWrite, NewPersonalMessage,
-    PersonalMessage, PersonalPage, Queued, Transaction, TransactionPage,
+    Balance, MobileAnswer, MobileEffect, MobileQuery, MobileWrite, NewPersonalMessage, PersonalMessage,
+    PersonalPage, Queued, Transaction, TransactionPage,
 };
 use fanfare::record::{Answer, Effect, Query, Refusal, Write};
 use uuid::Uuid;
@@ -34,16 +34,15 @@ fn say(store: &mut Fixture, by: &str, to: &str, content: &str) -> PersonalMessag
     send(store, by, new(to, content, None)).0
 }
 
-fn queued(store: &mut Fixture, user: &str, limit: usize, but_live: bool) -> Queued {
-    match write(store, MobileWrite::Queued { user: user.into(), limit, but_live }) {
+fn queued(store: &mut Fixture, user: &str) -> Queued {
+    match write(store, MobileWrite::Queued { user: user.into() }) {
         Answer::Mobile(MobileAnswer::Queued(queued)) => queued,
         other => panic!("{other:?}"),
     }
 }
 
-fn give(store: &mut Fixture, user: &str, from: u64, up_to: u64, but_live: bool) {
-    let given = Given { from, up_to, but_live };
-    assert_eq!(write(store, MobileWrite::Given { user: user.into(), given }), Answer::Done);
+fn give(store: &mut Fixture, user: &str, up_to: u64) {
+    assert_eq!(write(store, MobileWrite::Given { user: user.into(), up_to }), Answer::Done);
 }
 
 fn ask(store: &mut Fixture, query: MobileQuery) -> Result<MobileAnswer, Refusal> {
@@ -99,35 +98,37 @@ fn what_was_not_given_waits_in_order_and_survives() {
     let said: Vec<_> = (0..5).map(|n| say(&mut store, "anna", "bert", &n.to_string())).collect();
     say(&mut store, "anna", "cleo", "another's");
     store.restart();
-    let all = queued(&mut store, "bert", 10, false);
-    assert_eq!((&all.messages, all.up_to, all.has_more), (&said, said[4].number, false));
-    assert_eq!(queued(&mut store, "anna", 10, false).messages, []);
+    let all = queued(&mut store, "bert");
+    assert_eq!((&all.messages, all.has_more), (&said, false));
+    assert_eq!(queued(&mut store, "anna").messages, []);
     // Asking changes nothing.
-    assert_eq!(queued(&mut store, "bert", 10, false), all);
-    // What is beyond the limit counts as given with the rest.
-    let some = queued(&mut store, "bert", 2, false);
-    assert_eq!((some.messages.len(), some.up_to, some.has_more), (2, said[4].number, false));
-    give(&mut store, "bert", said[0].number, said[1].number, false);
-    assert_eq!(queued(&mut store, "bert", 10, false).messages, said[2..]);
-    give(&mut store, "bert", said[2].number, said[4].number, false);
-    let none = Queued { messages: vec![], up_to: 0, has_more: false };
-    assert_eq!(queued(&mut store, "bert", 10, false), none);
-    assert_eq!(queued(&mut store, "cleo", 10, false).messages.len(), 1);
+    assert_eq!(queued(&mut store, "bert"), all);
+    give(&mut store, "bert", said[1].number);
+    assert_eq!(queued(&mut store, "bert").messages, said[2..]);
+    // Who was sent less says nothing of what came later.
+    give(&mut store, "bert", said[0].number);
+    assert_eq!(queued(&mut store, "bert").messages, said[2..]);
+    store.restart();
+    give(&mut store, "bert", said[4].number);
+    assert_eq!(queued(&mut store, "bert"), Queued { messages: vec![], has_more: false });
+    assert_eq!(queued(&mut store, "cleo").messages.len(), 1);
     assert_eq!(history(&mut store, "bert", "anna", 10, None).unwrap().messages.len(), 5);
 }
 
 #[test]
-fn what_another_connection_was_sent_live_waits_for_that_one() {
+fn so_many_wait_and_the_rest_is_left_to_the_history() {
     let mut store = Fixture::new();
-    let said: Vec<_> = (0..3).map(|n| say(&mut store, "anna", "bert", &n.to_string())).collect();
-    let live = MobileWrite::SentLive { to: "bert".into(), number: said[1].number };
-    assert_eq!(write(&mut store, live), Answer::Done);
-    let mut others = said.clone();
-    let live = others.remove(1);
-    assert_eq!(queued(&mut store, "bert", 10, true).messages, others);
-    assert_eq!(queued(&mut store, "bert", 10, false).messages, said);
-    give(&mut store, "bert", said[0].number, said[2].number, true);
-    assert_eq!(queued(&mut store, "bert", 10, false).messages, [live]);
+    let said: Vec<_> = (0..503).map(|n| say(&mut store, "anna", "bert", &n.to_string())).collect();
+    let waiting = queued(&mut store, "bert");
+    assert_eq!((&waiting.messages[..], waiting.has_more), (&said[..500], false));
+    // There is room again for what comes when some have been given.
+    give(&mut store, "bert", said[9].number);
+    let later = say(&mut store, "anna", "bert", "later");
+    let waiting = queued(&mut store, "bert").messages;
+    assert_eq!((waiting.len(), waiting.first(), waiting.last()), (491, said.get(10), Some(&later)));
+    give(&mut store, "bert", later.number);
+    assert_eq!(queued(&mut store, "bert").messages, []);
+    assert_eq!(history(&mut store, "bert", "anna", 100, None).unwrap().messages[0], later);
 }
 
 #[test]
@@ -139,14 +140,12 @@ fn much_text_waits_in_parts() {
     }
     let (mut given, mut parts) = (0, 0);
     loop {
-        let part = queued(&mut store, "bert", 500, false);
-        let (first, last) = (part.messages[0].number, part.messages.last().unwrap().number);
-        assert_eq!(part.up_to, last);
+        let part = queued(&mut store, "bert");
         // Six bytes a character.
         assert!(part.messages.len() * 24_000 <= 384 * 1024);
         given += part.messages.len();
         parts += 1;
-        give(&mut store, "bert", first, part.up_to, false);
+        give(&mut store, "bert", part.messages.last().unwrap().number);
         if !part.has_more {
             break;
         }

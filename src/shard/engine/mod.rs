@@ -67,6 +67,8 @@ pub struct Engine {
     /// It is to be told on the next poll that the session is over. What was said before goes into a poll of its own: clients
     /// carry out a close before what stands in front of it in the same answer.
     farewell: bool,
+    /// The socket did not take the answer to the last poll at once: whether it took the rest shows on the next poll.
+    cut: bool,
     /// The client has left by a post, which is answered when a poll has come that it has overtaken.
     leaving: bool,
     /// When the wheel will fire for it; 0: not armed.
@@ -191,6 +193,7 @@ impl<N: Net> Shard<N> {
             ping_sent: 0,
             connect_by,
             farewell: false,
+            cut: false,
             leaving: false,
             armed: 0,
             pings: 0,

@@ -248,8 +248,7 @@ impl<N: Net> Shard<N> {
             }
         }
         let app = match wire.app() {
-            // The connection itself is one.
-            App::Mobile => AppOpening::Mobile { wire, has_other: user.connections_in(App::Mobile) > 1 },
+            App::Mobile => AppOpening::Mobile { wire },
             _ => AppOpening::Market(wire),
         };
         Ok(NewClient { user, identity, app })

@@ -64,8 +64,8 @@ impl<N: Net> Shard<N> {
         self.engines.get(engine).is_some_and(|session| session.line.closing.is_none() && session.has(key))
     }
 
-    /// Something has come of the client: if nothing is still on the way to it, it has what it was sent before. Those of its
-    /// sessions that wait for that are told.
+    /// Something has come of the client: if all that it was to be sent is written, it has that. Those of its sessions that
+    /// wait for it are told.
     pub(super) fn heard(&mut self, engine: u32, now: Now) {
         let Some(session) = self.engines.get(engine) else { return };
         let awaits_word =
@@ -73,7 +73,12 @@ impl<N: Net> Shard<N> {
         let mut clients = session.namespaces.iter().map(|(_, client)| *client).filter(awaits_word);
         // At most one namespace has messages that are given once.
         let Some(client) = clients.next() else { return };
-        if session.line.queue.is_empty() && session.line.held() == 0 {
+        let line = &session.line;
+        let is_on_its_way = match session.link {
+            Link::WebSocket => self.conns.get(line.conn).is_none_or(|conn| conn.transport.wants_flush()),
+            Link::Polling { .. } => session.cut,
+        };
+        if !is_on_its_way && line.queue.is_empty() && line.held() == 0 {
             self.input(client, Input::Heard, now);
         }
     }

@@ -94,6 +94,10 @@ impl<N: Net> Shard<N> {
         self.metrics.socket_writes[line.wire.index()].add(1);
         let conn = std::mem::replace(&mut line.conn, NO_CONN);
         self.answer_poll(conn, &payload, now);
+        let is_cut = matches!(self.conns.get(conn).map(|conn| &conn.phase), None | Some(Phase::Answering(_)));
+        if let Some(session) = self.engines.get_mut(engine) {
+            session.cut = is_cut;
+        }
         if is_drained { Flushed::Drained } else { Flushed::Blocked }
     }
 

@@ -142,6 +142,11 @@ impl<N: Net> Shard<N> {
             return self.request_error(error, exchange);
         }
         if !is_closing {
+            if let Some(session) =
+                self.engines.get_mut(engine).filter(|_| request.method == "GET" && !query.is_upgrade)
+            {
+                session.cut = false;
+            }
             self.heard(engine, exchange.now);
         }
         match request.method {

@@ -127,6 +127,21 @@ fn an_app_that_is_off_is_not_there() {
 }
 
 #[test]
+fn a_backends_disconnect_ends_a_connection_once() {
+    everywhere(&[], |broker, transport| {
+        let ada = &*super::name("ada", transport);
+        let mut first = Mobile::chat(broker.public, transport, ada);
+        first.join(WALLET, ada);
+        let second = Mobile::enter(broker.public, transport, WALLET, ada);
+        let line = json!({ "op": "disconnect", "user": ada, "code": 4001, "reason": "gone" });
+        assert_eq!(broker.publisher().ask(line)["connections"], 2);
+        // Nothing is left to be told.
+        first.cut();
+        second.cut();
+    });
+}
+
+#[test]
 fn market_and_mobile_share_a_connection() {
     everywhere(&[], |broker, transport| {
         let ada = &*super::name("ada", transport);
