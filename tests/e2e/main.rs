@@ -23,6 +23,7 @@ mod limits;
 mod login;
 mod market;
 mod mobile;
+mod openapi;
 mod operations;
 mod overload;
 mod polling;

@@ -1,5 +1,5 @@
 //! The real clients against the real broker: socket.io-client 4 and 3, python-socketio, and raw exchanges that are
-//! compared with the reference server.
+//! compared with the reference server; and schemathesis, which asks all that the OpenAPI document describes.
 //!
 //! The scenarios are scripts in `scripts/`, in the languages of the clients. They print what came of each scenario; the
 //! tests here start brokers and scripts, and judge. Needs Node.js with npm, and Python 3; the packages are installed
@@ -16,6 +16,7 @@ mod fanout;
 mod install;
 mod market;
 mod mobile;
+mod openapi;
 mod page;
 mod recovery;
 mod script;
