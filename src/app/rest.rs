@@ -27,10 +27,8 @@ use crate::users::User;
 pub enum Endpoint {
     /// Of the identity provider.
     Login(login::Endpoint),
-    /// What asks the store.
-    Stored(Stored),
-    /// Of the app `support`.
-    Support(support::Endpoint),
+    /// What is somebody's own.
+    Personal(Personal),
     /// `GET /openapi.json`
     Document,
 }
@@ -60,61 +58,67 @@ impl Endpoint {
         {
             return Some(found.map(Endpoint::Login));
         }
-        if let Some(found) = Stored::find(method, path, &is_on) {
-            return Some(found.map(Endpoint::Stored));
-        }
-        let found = is_on(App::Support).then(|| support::endpoint(method, path))??;
-        Some(found.map(Endpoint::Support))
-    }
-
-    /// Whether only who shows an access token is answered.
-    pub const fn is_personal(self) -> bool {
-        matches!(self, Endpoint::Stored(_) | Endpoint::Support(_))
+        Some(Personal::find(method, path, &is_on)?.map(Endpoint::Personal))
     }
 }
 
-/// An endpoint that asks the store something for a user.
+/// An endpoint that answers only who shows an access token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stored {
+pub enum Personal {
     /// Of the app `conversation`.
     Conversations(conversations::Endpoint),
+    /// Of the app `support`.
+    Support(support::Endpoint),
     /// Of the app `mobile`.
     Mobile(mobile::Endpoint),
 }
 
-impl Stored {
-    /// The endpoint of a path, if its app is `served`; `None`: it is not one of these.
-    pub fn find(method: &str, path: &str, served: &dyn Fn(App) -> bool) -> Option<Result<Stored, RestError>> {
-        let conversation = || Some(conversations::endpoint(method, path)?.map(Stored::Conversations));
-        let mobile = || Some(mobile::endpoint(method, path)?.map(Stored::Mobile));
-        let conversation = served(App::Conversation).then(conversation).flatten();
-        conversation.or_else(|| served(App::Mobile).then(mobile).flatten())
+/// Who has the answer.
+#[derive(Debug)]
+pub enum Question {
+    /// The store.
+    Store(StoreRequest),
+    /// The router: who is connected to support sessions.
+    Census,
+}
+
+impl Personal {
+    fn find(method: &str, path: &str, is_on: &dyn Fn(App) -> bool) -> Option<Result<Personal, RestError>> {
+        let conversations = || Some(conversations::endpoint(method, path)?.map(Personal::Conversations));
+        let support = || Some(support::endpoint(method, path)?.map(Personal::Support));
+        let mobile = || Some(mobile::endpoint(method, path)?.map(Personal::Mobile));
+        let conversations = is_on(App::Conversation).then(conversations).flatten();
+        let support = || is_on(App::Support).then(support).flatten();
+        conversations.or_else(support).or_else(|| is_on(App::Mobile).then(mobile).flatten())
     }
 
-    /// What to ask the store.
+    /// Whom to ask, and what.
     ///
     /// # Errors
     /// What the client is to do better.
-    pub fn request(&mut self, call: &Call<'_>, parser: &mut Parser) -> Result<StoreRequest, RestError> {
+    pub fn request(&mut self, call: &Call<'_>, parser: &mut Parser) -> Result<Question, RestError> {
         match self {
-            Stored::Conversations(endpoint) => endpoint.request(call, parser),
-            Stored::Mobile(endpoint) => endpoint.request(call, parser),
+            Personal::Conversations(endpoint) => endpoint.request(call, parser).map(Question::Store),
+            Personal::Support(endpoint) => endpoint.request(call, parser),
+            Personal::Mobile(endpoint) => endpoint.request(call, parser).map(Question::Store),
         }
     }
 
     /// The limit that a 429 is due to.
     pub const fn limit(self) -> LimitKind {
         match self {
-            Stored::Conversations(_) => LimitKind::Conversations,
-            Stored::Mobile(_) => LimitKind::Messages,
+            Personal::Conversations(_) => LimitKind::Conversations,
+            Personal::Support(endpoint) => endpoint.limit(),
+            Personal::Mobile(_) => LimitKind::Messages,
         }
     }
 
-    /// The store was busy: what was counted for the request is given back.
-    pub fn not_asked(self, user: &User, settings: &AppSettings) {
+    /// Nothing came of the request: what was counted for it is given back.
+    pub fn not_done(self, user: &User, settings: &AppSettings) {
         match self {
-            Stored::Conversations(endpoint) => endpoint.not_asked(user, settings),
-            Stored::Mobile(endpoint) => endpoint.not_asked(user, settings),
+            Personal::Conversations(endpoint) => endpoint.not_done(user, settings),
+            Personal::Support(endpoint) => endpoint.not_done(user, settings),
+            Personal::Mobile(endpoint) => endpoint.not_done(user, settings),
         }
     }
 
@@ -129,8 +133,9 @@ impl Stored {
         settings: &AppSettings,
     ) -> Result<RestAnswer, RestError> {
         match self {
-            Stored::Conversations(endpoint) => endpoint.response(answer, user, settings),
-            Stored::Mobile(endpoint) => endpoint.response(answer, user),
+            Personal::Conversations(endpoint) => endpoint.response(answer, user, settings),
+            Personal::Support(endpoint) => endpoint.response(answer, user, settings),
+            Personal::Mobile(endpoint) => endpoint.response(answer, user),
         }
     }
 }

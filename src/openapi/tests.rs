@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::app::rest::{self, Endpoint, Stored, conversations, login, mobile, support};
+use crate::app::rest::{self, Endpoint, Personal, conversations, login, mobile, support};
 
 /// An id in a path.
 const ID: &str = "0197a6f0-0000-7000-8000-000000000000";
@@ -35,25 +35,25 @@ operations! {
     Endpoint::Login(login::Endpoint::LoginOrExchange) => "loginOrExchange",
     Endpoint::Login(login::Endpoint::Refresh) => "refresh",
     Endpoint::Login(login::Endpoint::WebSocketToken) => "createWebSocketToken",
-    Endpoint::Stored(Stored::Conversations(conversations::Endpoint::Create)) => "createConversation",
-    Endpoint::Stored(Stored::Conversations(conversations::Endpoint::List { .. })) => "listConversations",
-    Endpoint::Stored(Stored::Conversations(conversations::Endpoint::Messages(_))) => "listConversationMessages",
-    Endpoint::Stored(Stored::Mobile(mobile::Endpoint::Send)) => "sendPersonalMessage",
-    Endpoint::Stored(Stored::Mobile(mobile::Endpoint::Messages)) => "listPersonalMessages",
-    Endpoint::Stored(Stored::Mobile(mobile::Endpoint::Conversations)) => "listPersonalConversations",
-    Endpoint::Stored(Stored::Mobile(mobile::Endpoint::Balance)) => "getBalance",
-    Endpoint::Stored(Stored::Mobile(mobile::Endpoint::Transactions)) => "listTransactions",
-    Endpoint::Support(support::Endpoint::Create) => "createSession",
-    Endpoint::Support(support::Endpoint::List) => "listSessions",
-    Endpoint::Support(support::Endpoint::Session(_)) => "getSession",
-    Endpoint::Support(support::Endpoint::Close(_)) => "closeSession",
-    Endpoint::Support(support::Endpoint::Messages(_)) => "listSessionMessages",
-    Endpoint::Support(support::Endpoint::Send(_)) => "sendSessionMessage",
-    Endpoint::Support(support::Endpoint::MarkRead(_)) => "markRead",
-    Endpoint::Support(support::Endpoint::Participants(_)) => "listParticipants",
-    Endpoint::Support(support::Endpoint::Block) => "block",
-    Endpoint::Support(support::Endpoint::Unblock) => "unblock",
-    Endpoint::Support(support::Endpoint::Census) => "getConnections",
+    Endpoint::Personal(Personal::Conversations(conversations::Endpoint::Create)) => "createConversation",
+    Endpoint::Personal(Personal::Conversations(conversations::Endpoint::List { .. })) => "listConversations",
+    Endpoint::Personal(Personal::Conversations(conversations::Endpoint::Messages(_))) => "listConversationMessages",
+    Endpoint::Personal(Personal::Mobile(mobile::Endpoint::Send)) => "sendPersonalMessage",
+    Endpoint::Personal(Personal::Mobile(mobile::Endpoint::Messages)) => "listPersonalMessages",
+    Endpoint::Personal(Personal::Mobile(mobile::Endpoint::Conversations)) => "listPersonalConversations",
+    Endpoint::Personal(Personal::Mobile(mobile::Endpoint::Balance)) => "getBalance",
+    Endpoint::Personal(Personal::Mobile(mobile::Endpoint::Transactions)) => "listTransactions",
+    Endpoint::Personal(Personal::Support(support::Endpoint::Create)) => "createSession",
+    Endpoint::Personal(Personal::Support(support::Endpoint::List)) => "listSessions",
+    Endpoint::Personal(Personal::Support(support::Endpoint::Session(_))) => "getSession",
+    Endpoint::Personal(Personal::Support(support::Endpoint::Close(_))) => "closeSession",
+    Endpoint::Personal(Personal::Support(support::Endpoint::Messages(_))) => "listSessionMessages",
+    Endpoint::Personal(Personal::Support(support::Endpoint::Send(_))) => "sendSessionMessage",
+    Endpoint::Personal(Personal::Support(support::Endpoint::MarkRead(_))) => "markRead",
+    Endpoint::Personal(Personal::Support(support::Endpoint::Participants(_))) => "listParticipants",
+    Endpoint::Personal(Personal::Support(support::Endpoint::Block)) => "block",
+    Endpoint::Personal(Personal::Support(support::Endpoint::Unblock)) => "unblock",
+    Endpoint::Personal(Personal::Support(support::Endpoint::Census)) => "getConnections",
 }
 
 /// Path, method and operation of all that is not answered with a WebSocket.
@@ -111,7 +111,7 @@ fn who_needs_a_token_is_told() {
         let expected = match endpoint {
             Endpoint::Login(login::Endpoint::Refresh) => Some("refreshToken"),
             Endpoint::Login(login::Endpoint::WebSocketToken) => Some("bearer"),
-            other => other.is_personal().then_some("bearer"),
+            other => matches!(other, Endpoint::Personal(_)).then_some("bearer"),
         };
         assert_eq!(scheme.map(String::as_str), expected, "{method} {path}");
         let can_be_refused = operation["responses"].get("401").is_some();

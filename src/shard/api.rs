@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::app::rest::conversations::Call;
 use crate::app::rest::login::{self, LoginAnswer};
-use crate::app::rest::{Endpoint, RestAnswer, RestError, Served, Stored, support};
+use crate::app::rest::{Endpoint, Personal, Question, RestAnswer, RestError, Served, support};
 use crate::auth::{AuthError, Identity};
 use crate::close::ErrorCode;
 use crate::limits::BODY_BYTES;
@@ -30,22 +30,15 @@ use crate::users::{Meter, User};
 /// What a request waits for.
 #[derive(Clone)]
 pub enum Awaited {
-    /// The store's word.
-    Stored {
+    /// What is somebody's own.
+    Personal {
         /// What was asked.
-        endpoint: Stored,
+        endpoint: Personal,
         /// Who asked.
         user: Arc<User>,
     },
     /// A token.
     Login,
-    /// The store's word on support sessions, or the router's on who is connected.
-    Support {
-        /// What was asked.
-        endpoint: support::Endpoint,
-        /// Who asked.
-        user: Arc<User>,
-    },
 }
 
 impl<N: Net> Shard<N> {
@@ -143,7 +136,7 @@ impl<N: Net> Shard<N> {
         length: usize,
         exchange: Exchange<'_>,
     ) -> Next {
-        if endpoint.is_personal()
+        if matches!(endpoint, Endpoint::Personal(_))
             && let Err(error) = self.bearer(request, exchange.now)
         {
             return self.api_error(&error, exchange.of_length(usize::MAX));
@@ -168,9 +161,8 @@ impl<N: Net> Shard<N> {
                 let response = json_response(&exchange.reply, 200, &[], self.common.document.as_bytes());
                 return self.settle(response, exchange);
             }
-            Endpoint::Stored(endpoint) => self.wish_of_api(endpoint, request, body, &exchange),
+            Endpoint::Personal(endpoint) => self.ask_for_user(endpoint, request, body, &exchange),
             Endpoint::Login(endpoint) => self.ask_login(endpoint, request, body, &exchange),
-            Endpoint::Support(endpoint) => self.ask_support(endpoint, request, body, &exchange),
         };
         let awaited = match asked {
             Ok(awaited) => awaited,
@@ -191,18 +183,9 @@ impl<N: Net> Shard<N> {
         self.requests
     }
 
-    /// Counts a request: as many as control events over a socket.
-    fn count_request(&self, user: &User, now: Now) -> Result<(), RestError> {
-        user.allow(Meter::Requests, self.settings.app.control, now.mono).map_err(|wait| {
-            self.metrics.rate_limited[LimitKind::Control as usize].add(1);
-            let message = "too many requests: wait before the next one";
-            RestError::new(429, ErrorCode::RateLimited, message).retry_after(wait)
-        })
-    }
-
-    fn wish_of_api(
+    fn ask_for_user(
         &mut self,
-        mut endpoint: Stored,
+        mut endpoint: Personal,
         request: &Request<'_>,
         body: &[u8],
         exchange: &Exchange<'_>,
@@ -210,7 +193,12 @@ impl<N: Net> Shard<N> {
         let now = exchange.now;
         let identity = self.bearer(request, now)?;
         let user = self.common.users.user(&identity.user);
-        self.count_request(&user, now)?;
+        // As many as control events over a socket.
+        user.allow(Meter::Requests, self.settings.app.control, now.mono).map_err(|wait| {
+            self.metrics.rate_limited[LimitKind::Control as usize].add(1);
+            let message = "too many requests: wait before the next one";
+            RestError::new(429, ErrorCode::RateLimited, message).retry_after(wait)
+        })?;
         let call = Call {
             identity: &identity,
             user: &user,
@@ -221,50 +209,19 @@ impl<N: Net> Shard<N> {
             now,
         };
         let limit = endpoint.limit();
-        let what = endpoint.request(&call, &mut self.parser).inspect_err(|error| {
+        let asked = endpoint.request(&call, &mut self.parser).inspect_err(|error| {
             if error.status == 429 {
                 self.metrics.rate_limited[limit as usize].add(1);
             }
         })?;
-        let serial = self.next_request();
-        let asker = Asker::Http { shard: self.id, conn: exchange.key, serial };
-        self.wish(asker, what, now);
-        Ok(Awaited::Stored { endpoint, user })
-    }
-
-    fn ask_support(
-        &mut self,
-        endpoint: support::Endpoint,
-        request: &Request<'_>,
-        body: &[u8],
-        exchange: &Exchange<'_>,
-    ) -> Result<Awaited, RestError> {
-        let now = exchange.now;
-        let identity = self.bearer(request, now)?;
-        let user = self.common.users.user(&identity.user);
-        self.count_request(&user, now)?;
-        let call = Call {
-            identity: &identity,
-            user: &user,
-            query: &|name| request.query_param(name),
-            content_type: request.header("content-type"),
-            body,
-            settings: &self.settings.app,
-            now,
-        };
-        let asked = endpoint.request(&call, &mut self.parser).inspect_err(|error| {
-            if error.status == 429 {
-                self.metrics.rate_limited[endpoint.limit() as usize].add(1);
-            }
-        })?;
         let (shard, conn, serial) = (self.id, exchange.key, self.next_request());
         match asked {
-            support::Asked::Store(what) => self.wish(Asker::Http { shard, conn, serial }, what, now),
-            support::Asked::Census => {
+            Question::Store(what) => self.wish(Asker::Http { shard, conn, serial }, what, now),
+            Question::Census => {
                 self.outgoing.push(ToRouter::Support(SupportNews::Count { shard, conn, serial }));
             }
         }
-        Ok(Awaited::Support { endpoint, user })
+        Ok(Awaited::Personal { endpoint, user })
     }
 
     fn ask_login(
@@ -300,8 +257,7 @@ impl<N: Net> Shard<N> {
         let Some(awaited) = self.awaited(key, serial) else { return };
         let settings = &self.settings.app;
         let answer = match awaited {
-            Awaited::Stored { endpoint, user } => endpoint.response(answer, &user, settings),
-            Awaited::Support { endpoint, user } => endpoint.response(answer, &user, settings),
+            Awaited::Personal { endpoint, user } => endpoint.response(answer, &user, settings),
             // The store is asked by others.
             Awaited::Login => return,
         };
@@ -312,8 +268,7 @@ impl<N: Net> Shard<N> {
     pub(super) fn api_busy(&mut self, key: u32, serial: u32, now: Now) {
         let settings = &self.settings.app;
         match self.awaited(key, serial) {
-            Some(Awaited::Stored { endpoint, user }) => endpoint.not_asked(&user, settings),
-            Some(Awaited::Support { endpoint, user }) => endpoint.not_done(&user, settings),
+            Some(Awaited::Personal { endpoint, user }) => endpoint.not_done(&user, settings),
             Some(Awaited::Login) | None => return,
         }
         self.api_overdue(key, now);
@@ -321,7 +276,7 @@ impl<N: Net> Shard<N> {
 
     /// The router's answer to a request.
     pub(super) fn api_census(&mut self, key: u32, serial: u32, census: &Census, now: Now) {
-        if let Some(Awaited::Support { .. }) = self.awaited(key, serial) {
+        if let Some(Awaited::Personal { .. }) = self.awaited(key, serial) {
             self.api_answer(key, Ok(support::census(census)), now);
         }
     }

@@ -20,7 +20,7 @@ const SETTINGS: [&str; 2] =
 const QUICK: [&str; 3] = [
     "socketio.connect_timeout = \"400ms\"",
     "socketio.ping_interval = \"300ms\"",
-    "socketio.ping_timeout = \"200ms\"",
+    "socketio.ping_timeout = \"1s\"",
 ];
 
 /// Starts the reference server; returns it with its port.
@@ -32,7 +32,7 @@ fn reference(quick: bool) -> (Script, String) {
     if quick {
         settings["connectTimeout"] = json!(400);
         settings["pingInterval"] = json!(300);
-        settings["pingTimeout"] = json!(200);
+        settings["pingTimeout"] = json!(1000);
     }
     let mut server = Script::start("reference.mjs", &[("SETTINGS", &settings.to_string())]);
     let port = server.next()["port"].to_string();

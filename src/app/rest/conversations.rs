@@ -110,7 +110,7 @@ impl Endpoint {
     }
 
     /// The store was busy: what was counted for the request is given back.
-    pub fn not_asked(&self, user: &User, settings: &AppSettings) {
+    pub fn not_done(&self, user: &User, settings: &AppSettings) {
         if *self == Endpoint::Create {
             user.give_back(Meter::Conversations, settings.conversations);
         }
@@ -151,7 +151,7 @@ impl Endpoint {
                 200
             }
             (_, Err(refusal)) => {
-                self.not_asked(user, settings);
+                self.not_done(user, settings);
                 return Err(refused(refusal));
             }
             // The store answers what was asked.

@@ -84,7 +84,7 @@ impl Endpoint {
     }
 
     /// The store was busy: what was counted for the request is given back.
-    pub fn not_asked(self, user: &User, settings: &AppSettings) {
+    pub fn not_done(self, user: &User, settings: &AppSettings) {
         if self == Endpoint::Send {
             user.give_back_message(&settings.messages);
         }

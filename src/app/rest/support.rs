@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::app::conversation::{Details, Refused};
 use crate::app::rest::conversations::{Call, invalid, is_json, not_allowed};
-use crate::app::rest::{RestAnswer, RestError};
+use crate::app::rest::{Question, RestAnswer, RestError};
 use crate::app::support::shapes;
 use crate::app::support::{content, refused};
 use crate::app::wire::Object;
@@ -49,15 +49,6 @@ pub enum Endpoint {
     /// `POST /unblock`
     Unblock,
     /// `GET /ws-stats`
-    Census,
-}
-
-/// Whom to ask.
-#[derive(Debug)]
-pub enum Asked {
-    /// The store.
-    Store(StoreRequest),
-    /// The router, who is connected.
     Census,
 }
 
@@ -103,10 +94,10 @@ impl Endpoint {
     ///
     /// # Errors
     /// 400 for a bad field, 415 for a body that is not said to be JSON, 429 for too many requests.
-    pub fn request(self, call: &Call<'_>, parser: &mut Parser) -> Result<Asked, RestError> {
+    pub fn request(self, call: &Call<'_>, parser: &mut Parser) -> Result<Question, RestError> {
         let by = Caller { user: SmolStr::new(&call.identity.user), is_agent: call.identity.is_agent() };
-        let write = |write| Asked::Store(StoreRequest::Write(Write::Support(write)));
-        let query = |query| Asked::Store(StoreRequest::Query(Query::Support(query)));
+        let write = |write| Question::Store(StoreRequest::Write(Write::Support(write)));
+        let query = |query| Question::Store(StoreRequest::Query(Query::Support(query)));
         Ok(match self {
             Endpoint::Create => write(create(by, call, parser)?),
             Endpoint::List => query(SupportQuery::Sessions {
@@ -135,12 +126,12 @@ impl Endpoint {
                 let blocked = named_user(body(call, parser)?)?;
                 write(SupportWrite::Unblock { user: by.user, blocked })
             }
-            Endpoint::Census => Asked::Census,
+            Endpoint::Census => Question::Census,
         })
     }
 
     /// Which limit the request meets besides that of all requests.
-    pub fn limit(self) -> LimitKind {
+    pub const fn limit(self) -> LimitKind {
         match self {
             Endpoint::Send(_) => LimitKind::Messages,
             _ => LimitKind::Conversations,

@@ -252,7 +252,8 @@ export class Peer {
     for (;;) {
       const { body, ...refusal } = await this.poll().outcome();
       if (body === undefined) return this.note("end", { packets, ...refusal });
-      packets.push(...body.split(SEPARATOR).filter((packet) => packet !== "2"));
+      // Whether a noop comes before the close depends on whether the poll came before it.
+      packets.push(...body.split(SEPARATOR).filter((packet) => packet !== "2" && packet !== "6"));
       if (body.split(SEPARATOR).includes("2")) await this.request("POST", this.session, { body: "3" }).outcome();
     }
   }

@@ -144,7 +144,7 @@ fn a_message_is_checked_counted_and_sent() {
     assert_eq!(write, MobileWrite::Send { by: "ada".into(), message });
     let error = bench.ask(send, &[], JSON, body).expect_err("one a minute");
     assert!(error.status == 429 && error.retry_after.is_some());
-    send.not_asked(&bench.user, &bench.settings);
+    send.not_done(&bench.user, &bench.settings);
     let media = r#"{"recipientId":12,"mediaUrl":"https://example.com/a.png"}"#;
     let Ok(StoreRequest::Write(Write::Mobile(MobileWrite::Send { message, .. }))) =
         bench.ask(send, &[], JSON, media)
