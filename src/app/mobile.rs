@@ -3,7 +3,7 @@
 //!
 //! A session checks what a client asks and asks the store. A message that is durable is told to all connections of both
 //! users by [`tell`], the sender's included; the sender's acknowledgement is the session's. What backends say of wallets
-//! they publish, and [`wallet`] reads what the store is to keep of it.
+//! they publish, and `wallet` reads what the store is to keep of it.
 
 pub(in crate::app) mod content;
 mod queue;

@@ -7,7 +7,7 @@
 //! A request is a value of `record`; so is what comes of it: after the commit, in the order of the commits, [`Effects`] is
 //! handed what others are to be told, and the answer to who asked, who may be gone. So a message is durable before anybody
 //! sees it, and a sender who goes takes nothing with him. If a commit fails, nobody is told anything, and each who asked
-//! gets [`Refusal::Internal`](crate::record::Refusal::Internal).
+//! gets [`Refusal::Internal`].
 //!
 //! The store knows no sessions, wires or JSON, and of other threads nothing but what [`Effects`] does.
 
