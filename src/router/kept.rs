@@ -47,6 +47,19 @@ impl KeptLines {
         self.users.get(user)
     }
 
+    /// The store has said this of a line. What repeats it has come to nothing with it.
+    fn settle(&mut self, user: &str, ticket: u64, outcome: Result<(), Refusal>) {
+        let Some(lines) = self.users.get_mut(user) else { return };
+        let Some(at) = lines.iter().position(|line| line.ticket == ticket) else { return };
+        if outcome.is_err()
+            && let Some(id) = lines[at].id.clone()
+        {
+            let repeats = lines.iter_mut().skip(at + 1).filter(|line| line.id.as_ref() == Some(&id));
+            repeats.for_each(|line| line.outcome = Some(outcome.clone()));
+        }
+        lines[at].outcome = Some(outcome);
+    }
+
     /// Takes out the first line for a user that waits for nothing any more.
     fn next_settled(&mut self, user: &str) -> Option<Waiting> {
         let lines = self.users.get_mut(user)?;
@@ -128,10 +141,7 @@ impl Router {
         now: Now,
         post: &mut impl Post,
     ) {
-        let lines = self.chat.kept.users.get_mut(user);
-        if let Some(line) = lines.and_then(|lines| lines.iter_mut().find(|line| line.ticket == ticket)) {
-            line.outcome = Some(answer.as_ref().map(drop).map_err(Clone::clone));
-        }
+        self.chat.kept.settle(user, ticket, answer.as_ref().map(drop).map_err(Clone::clone));
         while let Some(line) = self.chat.kept.next_settled(user) {
             self.publish_kept(&line, now, post);
         }
@@ -173,5 +183,28 @@ impl Router {
         }
         self.publishers[key] = Some(publisher);
         self.send(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(ticket: u64, id: &str, outcome: Option<Result<(), Refusal>>) -> Waiting {
+        Waiting { ticket, key: 0, number: ticket, text: [].into(), id: Some(id.into()), outcome }
+    }
+
+    #[test]
+    fn what_repeats_a_line_that_was_not_stored_is_refused_with_it() {
+        let mut kept = KeptLines::default();
+        let lines = [line(1, "a", None), line(2, "b", None), line(3, "a", Some(Ok(())))];
+        kept.users.insert("ada".into(), lines.into());
+        kept.settle("ada", 1, Err(Refusal::Forbidden));
+        kept.settle("ada", 2, Ok(()));
+        let outcomes: Vec<_> =
+            std::iter::from_fn(|| kept.next_settled("ada")).map(|line| (line.ticket, line.outcome)).collect();
+        let refused = Some(Err(Refusal::Forbidden));
+        assert_eq!(outcomes, [(1, refused.clone()), (2, Some(Ok(()))), (3, refused)]);
+        assert!(kept.users.is_empty());
     }
 }

@@ -130,11 +130,22 @@ impl Replies {
             self.settle(ticket, |out| write_counted(out, &what, 0));
             return;
         }
-        let place =
-            |reply: &&mut Reply| matches!(reply, Reply::Waiting { ticket: known, .. } if *known == ticket);
-        if let Some(reply) = self.open.iter_mut().find(place) {
-            *reply = Reply::Waiting { ticket, shards, count: 0, what };
-        }
+        self.replace(ticket, Reply::Waiting { ticket, shards, count: 0, what });
+    }
+
+    /// Puts another answer in the place of one that waits. False: none waits under this ticket.
+    fn replace(&mut self, ticket: u64, by: Reply) -> bool {
+        let waiting = self.open.iter_mut().find_map(|reply| match reply {
+            Reply::Waiting { ticket: known, what, .. } if *known == ticket => {
+                let is_stored = matches!(what, Counted::Stored);
+                Some((reply, is_stored))
+            }
+            _ => None,
+        });
+        let Some((reply, is_stored)) = waiting else { return false };
+        self.stored -= usize::from(is_stored);
+        *reply = by;
+        true
     }
 
     /// One shard's count has come.
@@ -152,14 +163,13 @@ impl Replies {
 
     /// Writes the answer that a ticket waits for, in its place. False: nothing waits for it here.
     pub fn settle(&mut self, ticket: u64, fill: impl FnOnce(&mut Vec<u8>)) -> bool {
-        let place =
-            |reply: &&mut Reply| matches!(reply, Reply::Waiting { ticket: known, .. } if *known == ticket);
-        let Some(reply) = self.open.iter_mut().find(place) else { return false };
         let mut text = Vec::new();
         fill(&mut text);
-        self.held += text.len();
-        self.stored -= 1;
-        *reply = Reply::Written(text);
+        let length = text.len();
+        if !self.replace(ticket, Reply::Written(text)) {
+            return false;
+        }
+        self.held += length;
         self.move_out();
         true
     }
@@ -199,6 +209,29 @@ fn write_counted(out: &mut Vec<u8>, what: &Counted, count: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_store_has_answered_keeps_nobody_waiting() {
+        let mut replies = Replies::default();
+        let ack = || Counted::Ack { id: "a".into(), addressee: Addressee::Everyone, offset: 1 };
+        for serial in 0..STORED_REPLIES as u64 {
+            replies.wait(ticket(3, serial), 1, Counted::Stored);
+        }
+        assert!(replies.is_full());
+        for serial in 0..STORED_REPLIES as u64 {
+            match serial % 3 {
+                0 => replies.wait_on(ticket(3, serial), 2, ack()),
+                1 => replies.wait_on(ticket(3, serial), 0, ack()),
+                _ => assert!(replies.settle(ticket(3, serial), |_| {})),
+            }
+        }
+        assert!(!replies.is_full() && !replies.is_settled());
+        for serial in (0..STORED_REPLIES as u64).step_by(3) {
+            replies.count(ticket(3, serial), 1);
+            replies.count(ticket(3, serial), 1);
+        }
+        assert!(replies.is_settled() && replies.bytes() == replies.out.len() && replies.stored == 0);
+    }
 
     #[test]
     fn answers_come_in_the_order_of_the_lines() {

@@ -3,7 +3,11 @@
 use serde_json::{Value, json};
 
 use super::{everywhere, expect_time, name};
+use crate::support::http::request;
 use crate::support::mobile::{CHAT, Mobile, WALLET, get, rest};
+
+/// More lines than a publisher may have at the store at a time.
+const LINES: usize = 100;
 
 #[test]
 fn a_balance_is_told_and_can_be_read() {
@@ -87,14 +91,14 @@ fn a_users_events_keep_their_order_and_ids_count_once() {
         let mut publisher = broker.publisher();
         let balance = |n: usize| json!({ "currency": "BTC", "balance": n });
         let mut lines = String::new();
-        for n in 0..50 {
+        for n in 0..LINES {
             let kept = json!({ "id": format!("{ada}-{n}"), "user": ada, "event": "balance:updated", "data": balance(n) });
             let passed = json!({ "user": ada, "event": "wallet:updated", "data": { "n": n } });
             // The same id once more, at once.
             lines.push_str(&format!("{kept}\n{passed}\n{kept}\n"));
         }
         publisher.raw(lines.as_bytes());
-        for n in 0..50 {
+        for n in 0..LINES {
             let id = format!("{ada}-{n}");
             let first = publisher.reply();
             assert_eq!(
@@ -106,17 +110,22 @@ fn a_users_events_keep_their_order_and_ids_count_once() {
             assert_eq!((&second["id"], &second["duplicate"]), (&json!(id), &json!(true)), "{second}");
             assert_eq!(second["offset"], first["offset"]);
         }
-        for n in 0..50 {
+        for n in 0..LINES {
             assert_eq!(client.expect(WALLET, "balance:updated"), balance(n));
             assert_eq!(client.expect(WALLET, "wallet:updated"), json!({ "n": n }));
         }
         client.expect_nothing(WALLET);
-        assert_eq!(get(broker.public, ada, "/api/wallet/balance")["balances"][0]["balance"], 49);
+        assert_eq!(get(broker.public, ada, "/api/wallet/balance")["balances"][0]["balance"], LINES - 1);
+        // In one body of lines too; the last line of the answer is a summary.
+        let line = |n: usize| json!({ "id": format!("{ada}-body-{n}"), "user": ada, "event": "balance:updated", "data": balance(n) });
+        let body: String = (0..LINES).map(|n| format!("{}\n", line(n))).collect();
+        let answer = request(broker.admin, "POST", "/publish", &[], body.as_bytes());
+        assert_eq!((answer.status, answer.text().lines().count()), (200, LINES + 1), "{}", answer.text());
         // Later too, and another connection's.
         let line =
             json!({ "id": format!("{ada}-7"), "user": ada, "event": "balance:updated", "data": balance(7) });
         assert_eq!(broker.publisher().ask(line)["duplicate"], true);
-        assert_eq!(get(broker.public, ada, "/api/wallet/balance")["balances"][0]["balance"], 49);
+        assert_eq!(get(broker.public, ada, "/api/wallet/balance")["balances"][0]["balance"], LINES - 1);
     });
 }
 
