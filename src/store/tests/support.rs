@@ -92,6 +92,7 @@ fn nothing_is_scanned_or_sorted() {
     write(&mut database, SupportWrite::MarkRead { by: caller("agent-1"), session, message: first });
     write(&mut database, SupportWrite::Delivered { message: first });
     write(&mut database, SupportWrite::Block { user: "agent-1".into(), blocked: "agent-2".into() });
+    write(&mut database, SupportWrite::MarkRead { by: caller("anna"), session, message: first });
     for user in ["anna", "agent-1", "agent-2"] {
         let by = caller(user);
         query(&mut database, SupportQuery::Session { by: by.clone(), session });
