@@ -200,7 +200,7 @@ fn may_take_part(work: &Work<'_>, stored: &Stored, by: &Caller) -> Result<Option
         work.connection.prepare_cached(PARTICIPANTS)?.query_row([stored.number], |row| row.get(0))?;
     match count < MOST_PARTICIPANTS {
         true => Ok(None),
-        false => Err(Refusal::Forbidden.into()),
+        false => Err(Refusal::Full.into()),
     }
 }
 

@@ -442,7 +442,7 @@ fn there_are_not_more_participants_than_a_message_can_be_handed_to() {
     for number in 1..64 {
         enter(&mut store, number).unwrap();
     }
-    assert_eq!(enter(&mut store, 64), Err(Refusal::Forbidden));
+    assert_eq!(enter(&mut store, 64), Err(Refusal::Full));
     enter(&mut store, 63).unwrap();
 }
 

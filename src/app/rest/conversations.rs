@@ -207,6 +207,7 @@ pub(super) fn refused(refusal: &Refusal) -> RestError {
         Refusal::Invalid { field, error } => invalid(field, error),
         Refusal::EmailTaken | Refusal::Token(_) => RestError::new(400, ErrorCode::ValidationError, message),
         Refusal::Closed => RestError::new(403, ErrorCode::Forbidden, message),
+        Refusal::Full => RestError::new(403, ErrorCode::ConversationFull, message),
         Refusal::Internal { error_id } => {
             RestError::new(500, ErrorCode::InternalError, message).field("error_id", error_id.to_string())
         }

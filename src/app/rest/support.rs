@@ -232,7 +232,7 @@ fn write_list<T>(body: &mut Vec<u8>, list: &[T], fill: impl Fn(&T, &mut Object<'
 fn from_refused(refused: Refused) -> RestError {
     let status = match refused.code {
         ErrorCode::NotFound => 404,
-        ErrorCode::Forbidden => 403,
+        ErrorCode::Forbidden | ErrorCode::ConversationFull => 403,
         ErrorCode::RateLimited => 429,
         ErrorCode::InternalError => 500,
         _ => 400,

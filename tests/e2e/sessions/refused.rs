@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{BASE, call, connect, next, says, session};
+use super::{BASE, agent_token, ask, call, connect, next, says, session};
 use crate::support::token::{short_token, sign, token};
 use crate::support::{Broker, Client, each_shard_count};
 
@@ -144,6 +144,30 @@ fn connections_are_counted_per_user_and_session() {
         clients.push(connect(&broker, "ada", &one));
         assert!(Client::try_open(broker.public, &path(&one), &[]).is_err());
     });
+}
+
+#[test]
+fn an_agent_for_whom_there_is_no_place_is_told_so() {
+    let broker = Broker::start(&[]);
+    let id = session(&broker, "ada", None);
+    let path = format!("/sessions/{id}/messages");
+    let say = |agent: &str| ask(&broker, &agent_token(agent), "POST", &path, json!({ "content": "me too" }));
+    for number in 1..64 {
+        assert_eq!(say(&format!("agent-{number}")).status, 201);
+    }
+    let refused = say("gus");
+    assert_eq!((refused.status, refused.json()["error"]["code"].clone()), (403, json!("CONVERSATION_FULL")));
+    assert_eq!(refused.json()["detail"], "the session is full: nobody else can take part in it");
+    let path = format!("{BASE}/ws/{id}?token={}", agent_token("gus"));
+    let (code, text, _) = Client::open(broker.public, &path, &[]).closed();
+    assert_eq!((code, text.as_str()), (1008, "the session is full"));
+    // From the feed, too. He may look at it, as any agent may.
+    let path = format!("{BASE}/ws?token={}", agent_token("gus"));
+    let mut gus = Client::open(broker.public, &path, &[]);
+    gus.text(json!({ "message_type": "text", "content": "me too", "chat_session_id": id }));
+    assert_eq!(next(&mut gus, "error")["metadata"]["code"], "CONVERSATION_FULL");
+    assert_eq!(ask(&broker, &agent_token("gus"), "GET", &format!("/sessions/{id}"), Value::Null).status, 200);
+    assert_eq!(say("agent-63").status, 201);
 }
 
 #[test]
