@@ -127,15 +127,18 @@ pub(super) fn members(connection: &Connection, session: i64) -> rusqlite::Result
         .into_iter()
         .map(|user| Member { user, blocks: Vec::new() })
         .collect();
-    let mut statement = connection.prepare_cached(BLOCKS_WITHIN)?;
-    let mut rows = statement.query([session])?;
-    while let Some(row) = rows.next()? {
-        let (user, blocked) = (text(row, 0)?, text(row, 1)?);
+    for (user, blocked) in blocks_within(connection, session)? {
         if let Some(member) = members.iter_mut().find(|member| member.user == user) {
             member.blocks.push(blocked);
         }
     }
     Ok(members)
+}
+
+/// Who of the participants wants to hear nothing of whom of them.
+fn blocks_within(connection: &Connection, session: i64) -> rusqlite::Result<Vec<(SmolStr, SmolStr)>> {
+    let mut statement = connection.prepare_cached(BLOCKS_WITHIN)?;
+    statement.query_map([session], |row| Ok((text(row, 0)?, text(row, 1)?)))?.collect()
 }
 
 fn users(
