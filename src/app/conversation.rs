@@ -170,7 +170,7 @@ impl Refused {
                 return Refused { code: ErrorCode::Forbidden, ..refused };
             }
             Refusal::Invalid { field, error } => return Refused::field(field, *error),
-            Refusal::EmailTaken | Refusal::Token(_) | Refusal::Closed => {
+            Refusal::EmailTaken | Refusal::Token(_) | Refusal::Closed | Refusal::Full => {
                 (ErrorCode::ValidationError, Details::None)
             }
             Refusal::Internal { error_id } => (ErrorCode::InternalError, Details::ErrorId(*error_id)),

@@ -34,6 +34,7 @@ use typing::Questions;
 
 const UNKNOWN_SESSION: CloseReason = CloseReason::Policy("there is no such session");
 const NOT_A_PARTICIPANT: CloseReason = CloseReason::Policy("you take no part in this session");
+const FULL: CloseReason = CloseReason::Policy("the session is full");
 
 /// What a client is connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +146,7 @@ pub(in crate::app) fn refused(refusal: &Refusal) -> Refused {
             (ErrorCode::Forbidden, "chat_session_id", "you take no part in this session".into())
         }
         Refusal::Closed => (ErrorCode::Forbidden, "chat_session_id", refusal.to_string()),
+        Refusal::Full => (ErrorCode::ConversationFull, "chat_session_id", refusal.to_string()),
         Refusal::Invalid { field, error } => return Refused::field(field, *error),
         Refusal::Internal { error_id } => {
             let details = Details::ErrorId(*error_id);
@@ -343,6 +345,7 @@ impl Session {
         context.out.push(Output::Close(match refusal {
             Refusal::NotFound(_) => UNKNOWN_SESSION,
             Refusal::Forbidden | Refusal::Closed => NOT_A_PARTICIPANT,
+            Refusal::Full => FULL,
             _ => CloseReason::Internal,
         }));
     }

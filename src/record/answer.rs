@@ -123,6 +123,8 @@ pub enum Refusal {
     },
     /// The session is closed.
     Closed,
+    /// The session has as many participants as it may have.
+    Full,
 }
 
 impl fmt::Display for Refusal {
@@ -137,6 +139,7 @@ impl fmt::Display for Refusal {
                 write!(f, "the store failed: try again; the log says more beside the id {error_id}")
             }
             Refusal::Closed => f.write_str("the session is closed: open another one"),
+            Refusal::Full => f.write_str("the session is full: nobody else can take part in it"),
         }
     }
 }

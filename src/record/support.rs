@@ -341,15 +341,15 @@ pub enum SupportEffect {
         /// What.
         message: ChatMessage,
     },
-    /// Something was read.
+    /// Something was read. Of one change there are several where not all know the same messages.
     Read {
         /// Where.
         session: Uuid,
-        /// Who is told: the other participants.
+        /// Who is told: other participants, but those who want to hear nothing of the reader.
         to: Vec<SmolStr>,
         /// By whom.
         by: SmolStr,
-        /// The newest that was read.
+        /// The newest that was read, of those that all who are told know.
         message: Uuid,
         /// When.
         at: u64,

@@ -32,7 +32,15 @@ pub(super) const BLOCKS_WITHIN: &str = "SELECT a.user, c.user FROM support_parti
      CROSS JOIN support_blocks AS b ON b.blocker = a.user AND b.blocked = c.user WHERE a.session = ?1";
 pub(super) const RECIPIENTS: &str = "SELECT p.user FROM support_participants AS p WHERE p.session = ?1 \
      AND NOT EXISTS (SELECT 1 FROM support_blocks AS b WHERE b.blocker = p.user AND b.blocked = ?2)";
-pub(super) const PLACE: &str = "SELECT place FROM support_messages WHERE id = ?1 AND session = ?2";
+/// What `?3` wants to hear nothing of is not there for him.
+pub(super) const PLACE: &str = "SELECT m.place, m.sender FROM support_messages AS m WHERE m.id = ?1 AND m.session = ?2 \
+     AND NOT EXISTS (SELECT 1 FROM support_blocks AS b WHERE b.blocker = ?3 AND b.blocked = m.sender)";
+/// The newest message behind the place `?3`, up to `?4`, of those of whom `?2` wants to hear: that of each is looked up, so
+/// that it does not matter how much the others have said.
+const NEWEST: &str = "SELECT m.id FROM support_messages AS m WHERE m.session = ?1 AND m.place > ?3 AND m.place = \
+     (SELECT max((SELECT s.place FROM support_messages AS s WHERE s.session = p.session AND s.sender = p.user \
+     AND s.place <= ?4 ORDER BY s.place DESC LIMIT 1)) FROM support_participants AS p WHERE p.session = ?1 \
+     AND NOT EXISTS (SELECT 1 FROM support_blocks AS b WHERE b.blocker = ?2 AND b.blocked = p.user))";
 const PARTICIPANTS: &str = "SELECT count(*) FROM support_participants WHERE session = ?1";
 pub(super) const BLOCKS: &str = "SELECT count(*) FROM support_blocks WHERE blocker = ?1";
 
@@ -119,15 +127,18 @@ pub(super) fn members(connection: &Connection, session: i64) -> rusqlite::Result
         .into_iter()
         .map(|user| Member { user, blocks: Vec::new() })
         .collect();
-    let mut statement = connection.prepare_cached(BLOCKS_WITHIN)?;
-    let mut rows = statement.query([session])?;
-    while let Some(row) = rows.next()? {
-        let (user, blocked) = (text(row, 0)?, text(row, 1)?);
+    for (user, blocked) in blocks_within(connection, session)? {
         if let Some(member) = members.iter_mut().find(|member| member.user == user) {
             member.blocks.push(blocked);
         }
     }
     Ok(members)
+}
+
+/// Who of the participants wants to hear nothing of whom of them.
+fn blocks_within(connection: &Connection, session: i64) -> rusqlite::Result<Vec<(SmolStr, SmolStr)>> {
+    let mut statement = connection.prepare_cached(BLOCKS_WITHIN)?;
+    statement.query_map([session], |row| Ok((text(row, 0)?, text(row, 1)?)))?.collect()
 }
 
 fn users(
@@ -192,7 +203,7 @@ fn may_take_part(work: &Work<'_>, stored: &Stored, by: &Caller) -> Result<Option
         work.connection.prepare_cached(PARTICIPANTS)?.query_row([stored.number], |row| row.get(0))?;
     match count < MOST_PARTICIPANTS {
         true => Ok(None),
-        false => Err(Refusal::Forbidden.into()),
+        false => Err(Refusal::Full.into()),
     }
 }
 
@@ -248,7 +259,7 @@ fn send(
         return Err(Refusal::Closed.into());
     }
     if let Some(reply_to) = new.reply_to {
-        place(work.connection, &stored, reply_to)?;
+        find_message(work.connection, &stored, &by.user, reply_to)?;
     }
     let part = take_part(work, &stored, by, known)?;
     let mut said = new.clone();
@@ -309,11 +320,16 @@ fn insert(work: &Work<'_>, stored: &Stored, part: &Part, message: &ChatMessage) 
     Ok(())
 }
 
-/// The place of a message of this session.
-fn place(connection: &Connection, stored: &Stored, message: Uuid) -> Result<u64, Stop> {
+/// The place and the sender of a message of this session that is there for the user.
+fn find_message(
+    connection: &Connection,
+    stored: &Stored,
+    user: &str,
+    message: Uuid,
+) -> Result<(u64, SmolStr), Stop> {
     let found = connection
         .prepare_cached(PLACE)?
-        .query_row(params![message.to_string(), stored.number], |row| row.get(0))
+        .query_row(params![message.to_string(), stored.number, user], |row| Ok((row.get(0)?, text(row, 1)?)))
         .optional()?;
     found.ok_or(Refusal::NotFound("message").into())
 }
@@ -337,7 +353,7 @@ fn close(work: &mut Work<'_>, by: &Caller, session: Uuid) -> Result<SupportAnswe
 fn mark_read(work: &mut Work<'_>, by: &Caller, session: Uuid, message: Uuid) -> Result<SupportAnswer, Stop> {
     let stored = find(work.connection, session)?;
     let known = may_take_part(work, &stored, by)?;
-    let place = place(work.connection, &stored, message)?;
+    let (place, sender) = find_message(work.connection, &stored, &by.user, message)?;
     let part = take_part(work, &stored, by, known)?;
     if let Some(at) = part.last_read_at.filter(|_| place <= part.read_up_to) {
         return Ok(SupportAnswer::Read { at });
@@ -347,10 +363,24 @@ fn mark_read(work: &mut Work<'_>, by: &Caller, session: Uuid, message: Uuid) -> 
             "UPDATE support_participants SET read_up_to = ?3, last_read_at = ?4 WHERE user = ?1 AND session = ?2",
         )?
         .execute(params![by.user.as_str(), stored.number, place, work.at])?;
-    let mut to = users(work.connection, MEMBERS, params![stored.number])?;
-    to.retain(|user| *user != by.user);
-    let effect = SupportEffect::Read { session, to, by: by.user.clone(), message, at: work.at };
-    work.effects.push(Effect::Support(effect));
+    let mut others = users(work.connection, RECIPIENTS, params![stored.number, by.user.as_str()])?;
+    others.retain(|user| *user != by.user);
+    let hearers = users(work.connection, RECIPIENTS, params![stored.number, sender.as_str()])?;
+    let (to, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|user| hearers.contains(user));
+    let mut told = vec![(message, to)];
+    // Who does not know this message is told of the newest that he knows, unless that was read before.
+    for user in others {
+        let newest = work
+            .connection
+            .prepare_cached(NEWEST)?
+            .query_row(params![stored.number, user.as_str(), part.read_up_to, place], |row| id(row, 0))
+            .optional()?;
+        told.extend(newest.map(|message| (message, vec![user])));
+    }
+    for (message, to) in told {
+        let effect = SupportEffect::Read { session, to, by: by.user.clone(), message, at: work.at };
+        work.effects.push(Effect::Support(effect));
+    }
     Ok(SupportAnswer::Read { at: work.at })
 }
 

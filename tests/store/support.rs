@@ -1,6 +1,7 @@
 //! Sessions of `support` against a model that counts everything anew.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use fanfare::record::support::{
     Caller, ChatMessage, ChatSession, ChatType, Member, NewChatMessage, Progress, Role, SupportAnswer,
@@ -297,23 +298,27 @@ fn carry_out(store: &mut Fixture, model: &mut Model, step: &Step, count: usize) 
             }
             let place = message.index(chat.said.len());
             let message = chat.said[place].id;
+            let is_hidden = !model.hears(*user, chat.said[place].sender);
+            let mut entering = model.clone();
             let done = write(store, SupportWrite::MarkRead { by: caller(*user), session: id, message });
-            let entered = model.enter(*user, at);
-            let chat = &mut model.sessions[at].1;
-            match entered {
+            match entering.enter(*user, at) {
                 Err(refusal) => assert_eq!(done, Err(refusal)),
+                Ok(_) if is_hidden => {
+                    assert_eq!(done, Err(Refusal::NotFound("message")));
+                    assert!(told(store).is_empty());
+                }
                 Ok(is_new) => {
                     assert!(matches!(done, Ok(SupportAnswer::Read { .. })));
-                    let mark = chat.members.get_mut(user).unwrap();
-                    let is_more = place + 1 > *mark;
-                    *mark = (*mark).max(place + 1);
-                    let others = names(chat.members.keys().copied().filter(|other| other != user));
-                    let effects = told(store);
-                    assert_eq!(effects.len(), usize::from(is_new) + usize::from(is_more));
-                    if is_more {
-                        let Some(SupportEffect::Read { to, .. }) = effects.last() else { panic!() };
-                        assert_eq!(set(to), others);
-                    }
+                    *model = entering;
+                    let mark = model.sessions[at].1.members[user];
+                    let mut effects = told(store);
+                    assert_eq!(
+                        effects.iter().any(|one| matches!(one, SupportEffect::Members { .. })),
+                        is_new
+                    );
+                    effects.retain(|one| !matches!(one, SupportEffect::Members { .. }));
+                    check_read(&effects, model, at, *user, mark..place + 1);
+                    model.sessions[at].1.members.insert(*user, mark.max(place + 1));
                 }
             }
         }
@@ -343,6 +348,26 @@ fn carry_out(store: &mut Fixture, model: &mut Model, step: &Step, count: usize) 
             }
         }
     }
+}
+
+/// Each who hears the reader is told of the newest of what was read that he hears.
+fn check_read(effects: &[SupportEffect], model: &Model, at: usize, reader: usize, read: Range<usize>) {
+    let chat = &model.sessions[at].1;
+    let newest = |user: usize| {
+        let mut places = read.clone().rev();
+        places.find_map(|place| Some(&chat.said[place]).filter(|said| model.hears(user, said.sender)))
+    };
+    let others = chat.members.keys().filter(|user| **user != reader && model.hears(**user, reader));
+    let expected: Vec<(String, Uuid)> =
+        others.filter_map(|user| Some((USERS[*user].to_owned(), newest(*user)?.id))).collect();
+    let mut found = Vec::new();
+    for effect in effects {
+        let SupportEffect::Read { to, by, message, .. } = effect else { panic!("{effect:?}") };
+        assert_eq!(by, USERS[reader]);
+        found.extend(to.iter().map(|user| (user.to_string(), *message)));
+    }
+    assert_eq!(found.len(), expected.len());
+    assert_eq!(BTreeSet::from_iter(found), BTreeSet::from_iter(expected));
 }
 
 fn check_members(effects: &[SupportEffect], model: &Model, at: usize) {
@@ -417,7 +442,7 @@ fn there_are_not_more_participants_than_a_message_can_be_handed_to() {
     for number in 1..64 {
         enter(&mut store, number).unwrap();
     }
-    assert_eq!(enter(&mut store, 64), Err(Refusal::Forbidden));
+    assert_eq!(enter(&mut store, 64), Err(Refusal::Full));
     enter(&mut store, 63).unwrap();
 }
 

@@ -2,6 +2,7 @@
 //! conversation.
 
 use std::borrow::Cow;
+use std::num::IntErrorKind;
 
 use smol_str::SmolStr;
 use uuid::Uuid;
@@ -193,9 +194,17 @@ pub(super) fn is_json(content_type: &str) -> bool {
 
 pub(super) fn page_limit(call: &Call<'_>) -> Result<usize, RestError> {
     let Some(limit) = (call.query)("limit") else { return Ok(PAGE) };
-    match limit.parse::<usize>() {
-        Ok(limit) if limit > 0 => Ok(limit.min(Query::MOST_OF_PAGE)),
+    match whole_number(&limit) {
+        Some(limit) if limit > 0 => Ok(limit.min(Query::MOST_OF_PAGE as u64) as usize),
         _ => Err(invalid("limit", "limit is an integer from 1 to 100")),
+    }
+}
+
+/// An integer from 0; one that is too large to be kept counts as the largest that can be.
+pub(super) fn whole_number(text: &str) -> Option<u64> {
+    match text.parse() {
+        Ok(number) => Some(number),
+        Err(error) => (*error.kind() == IntErrorKind::PosOverflow).then_some(u64::MAX),
     }
 }
 
@@ -207,6 +216,7 @@ pub(super) fn refused(refusal: &Refusal) -> RestError {
         Refusal::Invalid { field, error } => invalid(field, error),
         Refusal::EmailTaken | Refusal::Token(_) => RestError::new(400, ErrorCode::ValidationError, message),
         Refusal::Closed => RestError::new(403, ErrorCode::Forbidden, message),
+        Refusal::Full => RestError::new(403, ErrorCode::ConversationFull, message),
         Refusal::Internal { error_id } => {
             RestError::new(500, ErrorCode::InternalError, message).field("error_id", error_id.to_string())
         }

@@ -6,7 +6,7 @@ use smol_str::SmolStr;
 use uuid::Uuid;
 
 use crate::app::conversation::{Details, Refused};
-use crate::app::rest::conversations::{Call, invalid, is_json, not_allowed};
+use crate::app::rest::conversations::{Call, invalid, is_json, not_allowed, whole_number};
 use crate::app::rest::{Question, RestAnswer, RestError};
 use crate::app::support::shapes;
 use crate::app::support::{content, refused};
@@ -232,7 +232,7 @@ fn write_list<T>(body: &mut Vec<u8>, list: &[T], fill: impl Fn(&T, &mut Object<'
 fn from_refused(refused: Refused) -> RestError {
     let status = match refused.code {
         ErrorCode::NotFound => 404,
-        ErrorCode::Forbidden => 403,
+        ErrorCode::Forbidden | ErrorCode::ConversationFull => 403,
         ErrorCode::RateLimited => 429,
         ErrorCode::InternalError => 500,
         _ => 400,
@@ -320,15 +320,15 @@ fn closed(call: &Call<'_>) -> Result<Option<bool>, RestError> {
 
 fn limit(call: &Call<'_>) -> Result<usize, RestError> {
     let Some(limit) = (call.query)("limit") else { return Ok(PAGE) };
-    match limit.parse::<usize>() {
-        Ok(limit) if limit > 0 => Ok(limit.min(SupportQuery::MOST_OF_PAGE)),
+    match whole_number(&limit) {
+        Some(limit) if limit > 0 => Ok(limit.min(SupportQuery::MOST_OF_PAGE as u64) as usize),
         _ => Err(invalid("limit", "limit is an integer from 1 to 200")),
     }
 }
 
 fn offset(call: &Call<'_>) -> Result<u64, RestError> {
     let Some(offset) = (call.query)("offset") else { return Ok(0) };
-    offset.parse().map_err(|_| invalid("offset", "offset is an integer from 0"))
+    whole_number(&offset).ok_or_else(|| invalid("offset", "offset is an integer from 0"))
 }
 
 #[cfg(test)]

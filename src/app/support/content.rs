@@ -96,11 +96,8 @@ fn file(message: Raw<'_>) -> Result<File, Refused> {
         .ok_or_else(|| Refused::field("file_name", "file_name is a text of 1 to 255 characters"))?;
     let size = match present(message, "file_size") {
         Some(size) => {
-            let size = size
-                .as_u64()
-                .filter(|size| *size <= FILE_BYTES)
-                .ok_or_else(|| Refused::field("file_size", "a file has at most 10 MB: 10485760 bytes"))?;
-            Some(size)
+            let error = "file_size is a whole number of bytes, at most 10485760 (10 MB)";
+            Some(file_size(size).ok_or_else(|| Refused::field("file_size", error))?)
         }
         None => None,
     };
@@ -114,6 +111,12 @@ fn file(message: Raw<'_>) -> Result<File, Refused> {
         None => None,
     };
     Ok(File { url: Arc::from(&*url), name: Arc::from(&*name), size, kind })
+}
+
+/// A whole number, however it is written (`1.0` is an integer to JSON Schema), that is not too large.
+fn file_size(size: Raw<'_>) -> Option<u64> {
+    let is_size = |size: &f64| size.fract() == 0.0 && (0.0..=FILE_BYTES as f64).contains(size);
+    size.as_f64().filter(is_size).map(|size| size as u64)
 }
 
 /// A type that no message has.

@@ -177,6 +177,7 @@ fn a_client_that_may_not_be_there_is_closed() {
         (Refusal::NotFound("session"), "close 1008 there is no such session"),
         (Refusal::Forbidden, "close 1008 you take no part in this session"),
         (Refusal::Closed, "close 1008 you take no part in this session"),
+        (Refusal::Full, "close 1008 the session is full"),
         (Refusal::Internal { error_id: MESSAGE }, "close 1011 internal error"),
     ] {
         let mut bench = Bench::new(Place::Session(SESSION), false);
@@ -220,6 +221,7 @@ fn what_is_said_is_stored_and_answered_only_by_what_all_are_told() {
     for (refusal, expected) in [
         (Refusal::Closed, "FORBIDDEN"),
         (Refusal::Forbidden, "FORBIDDEN"),
+        (Refusal::Full, "CONVERSATION_FULL"),
         (Refusal::NotFound("message"), "NOT_FOUND"),
         (Refusal::Internal { error_id: MESSAGE }, "INTERNAL_ERROR"),
     ] {

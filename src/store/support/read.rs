@@ -1,5 +1,6 @@
 //! Statements that only read sessions of `support`. Each walks an index, and none sorts (`tests::support_plans`).
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use rusqlite::types::Type;
@@ -7,10 +8,10 @@ use rusqlite::{Connection, Row, params};
 use smol_str::SmolStr;
 use uuid::Uuid;
 
-use super::{Stored, find, members, part};
+use super::{Stored, blocks_within, find, part};
 use crate::record::support::{
-    Caller, ChatMessage, ChatParticipant, ChatSession, ChatType, File, Member, NewChatMessage, Progress,
-    Role, SupportAnswer, SupportQuery,
+    Caller, ChatMessage, ChatParticipant, ChatSession, ChatType, File, NewChatMessage, Progress, Role,
+    SupportAnswer, SupportQuery,
 };
 use crate::record::{Answer, Refusal};
 use crate::store::database::Stop;
@@ -175,28 +176,35 @@ fn messages(
     Ok(page)
 }
 
-/// Who has read what.
-struct Marks {
-    read_up_to: Vec<(SmolStr, u64)>,
-    members: Vec<Member>,
-}
+/// How far each sender has been read, by each who wants to hear of him: places, the lowest first. Made once for all
+/// messages of a page.
+struct Marks(HashMap<SmolStr, Vec<u64>>);
 
 impl Marks {
     fn of(connection: &Connection, session: i64) -> rusqlite::Result<Marks> {
         let mut statement = connection.prepare_cached(MARKS)?;
         let read_up_to = statement
             .query_map([session], |row| Ok((text(row, 0)?, row.get(1)?)))?
-            .collect::<rusqlite::Result<_>>()?;
-        Ok(Marks { read_up_to, members: members(connection, session)? })
+            .collect::<rusqlite::Result<Vec<(SmolStr, u64)>>>()?;
+        let mut blockers: HashMap<SmolStr, HashSet<SmolStr>> = HashMap::new();
+        for (blocker, blocked) in blocks_within(connection, session)? {
+            blockers.entry(blocked).or_default().insert(blocker);
+        }
+        let marks = |sender: &SmolStr| {
+            let deaf = blockers.get(sender);
+            let hears = |user: &SmolStr| user != sender && !deaf.is_some_and(|deaf| deaf.contains(user));
+            let hearers = read_up_to.iter().filter(|(user, _)| hears(user));
+            let mut marks: Vec<u64> = hearers.map(|(_, mark)| *mark).collect();
+            marks.sort_unstable();
+            marks
+        };
+        Ok(Marks(read_up_to.iter().map(|(sender, _)| (sender.clone(), marks(sender))).collect()))
     }
 
-    /// How many others have read a message. Who does not want to hear of the sender has not.
+    /// How many others have read a message.
     fn readers(&self, sender: &SmolStr, place: u64) -> u64 {
-        let blocks = |user: &SmolStr| {
-            self.members.iter().any(|member| member.user == *user && member.blocks.contains(sender))
-        };
-        let has_read = |(user, mark): &&(SmolStr, u64)| user != sender && *mark >= place && !blocks(user);
-        self.read_up_to.iter().filter(has_read).count() as u64
+        let not_yet = |marks: &Vec<u64>| marks.partition_point(|mark| *mark < place);
+        self.0.get(sender).map_or(0, |marks| marks.len() - not_yet(marks)) as u64
     }
 }
 

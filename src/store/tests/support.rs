@@ -1,5 +1,7 @@
 //! The ways that SQLite takes for sessions of `support`: along an index each, however long the history.
 
+use std::time::Instant;
+
 use super::*;
 use crate::record::support::{Caller, ChatType, NewChatMessage, SupportAnswer, SupportQuery, SupportWrite};
 use crate::store::support::read;
@@ -92,6 +94,7 @@ fn nothing_is_scanned_or_sorted() {
     write(&mut database, SupportWrite::MarkRead { by: caller("agent-1"), session, message: first });
     write(&mut database, SupportWrite::Delivered { message: first });
     write(&mut database, SupportWrite::Block { user: "agent-1".into(), blocked: "agent-2".into() });
+    write(&mut database, SupportWrite::MarkRead { by: caller("anna"), session, message: first });
     for user in ["anna", "agent-1", "agent-2"] {
         let by = caller(user);
         query(&mut database, SupportQuery::Session { by: by.clone(), session });
@@ -108,6 +111,40 @@ fn nothing_is_scanned_or_sorted() {
     let bad: Vec<_> =
         taken.iter().filter(|profile| profile.scanned + profile.sorted + profile.indexed > 0).collect();
     assert!(bad.is_empty(), "{bad:#?}");
+}
+
+#[test]
+fn who_has_read_what_is_found_once_a_page() {
+    let file = File::new();
+    let mut database = file.open();
+    let session = create(&mut database, "anna", None);
+    long_history(&mut database, session, 300);
+    let last = "00000000-0000-7000-8000-00000000012c".parse().expect("an id");
+    let agents: Vec<String> = (1..64).map(|number| format!("agent-{number}")).collect();
+    for agent in &agents {
+        write(&mut database, SupportWrite::MarkRead { by: caller(agent), session, message: last });
+        for blocked in agents.iter().filter(|other| *other != agent) {
+            let blocked = blocked.as_str().into();
+            write(&mut database, SupportWrite::Block { user: agent.as_str().into(), blocked });
+        }
+    }
+    let mut page = |limit: usize| {
+        let by = caller("anna");
+        match query(&mut database, SupportQuery::Messages { by, session, limit, offset: 0 }) {
+            SupportAnswer::Messages(page) => assert!(page.len() == limit && page[0].read_by == 63),
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut time = |limit| {
+        let start = Instant::now();
+        page(limit);
+        start.elapsed()
+    };
+    // The shortest of some tries, in turns: others on this machine make them longer, but never shorter.
+    let times: Vec<_> = (0..9).map(|_| (time(1), time(200))).collect();
+    let one = times.iter().map(|(one, _)| *one).min().expect("there are tries");
+    let many = times.iter().map(|(_, many)| *many).min().expect("there are tries");
+    assert!(many < one * 3, "{one:?} for one message, {many:?} for 200");
 }
 
 #[test]

@@ -227,6 +227,63 @@ fn a_blocked_user_reaches_the_blocker_on_no_way() {
 }
 
 #[test]
+fn what_is_hidden_is_named_to_nobody_from_whom_it_is_hidden() {
+    each_shard_count(|shards| {
+        let broker = Broker::start(&[shards]);
+        let id = session(&broker, "ada", Some("gus"));
+        let (gus_token, eve_token) = (agent_token("gus"), agent_token("eve"));
+        let mut eve = connect_with(&broker, &eve_token, &id);
+        call(&broker, "ada", "POST", "/block", json!({ "user_id": "eve" }), 200);
+        let (mut ada, mut all) = (connect(&broker, "ada", &id), feed(&broker, "ada"));
+        let messages = format!("/sessions/{id}/messages");
+        let say = |token: &str| {
+            let said = ask(&broker, token, "POST", &messages, json!({ "content": "hello" }));
+            said.json()["id"].as_str().unwrap().to_owned()
+        };
+        let read = |token: &str, message: &str| {
+            let body = json!({ "up_to_message_id": message });
+            let answer = ask(&broker, token, "POST", &format!("/sessions/{id}/mark-read"), body);
+            (answer.status, answer.json()["error"]["code"].clone())
+        };
+        let known = say(&token("ada"));
+        let first = say(&eve_token);
+        let done = (200, Value::Null);
+        // By the one who said it; by another; and once more, where there is nothing new that she knows.
+        assert_eq!(read(&eve_token, &first), done);
+        assert_eq!(read(&gus_token, &first), done);
+        let hidden = say(&eve_token);
+        assert_eq!(read(&gus_token, &hidden), done);
+        let last = say(&gus_token);
+        for client in [&mut ada, &mut all] {
+            let mut marks = Vec::new();
+            loop {
+                let frame = client.next();
+                match frame["message_type"].as_str().unwrap() {
+                    "message_read" => marks.push((
+                        frame["user_id"].as_str().unwrap().to_owned(),
+                        frame["metadata"]["up_to_message_id"].as_str().unwrap().to_owned(),
+                    )),
+                    "message" if frame["metadata"]["message_id"] == last.as_str() => break,
+                    _ => {}
+                }
+            }
+            assert_eq!(marks, [("gus".to_owned(), known.clone())]);
+        }
+        // Who is not concerned is told what was read.
+        let mark = eve.until(|frame| frame["message_type"] == "message_read" && frame["user_id"] == "gus");
+        assert_eq!(mark["metadata"]["up_to_message_id"], first.as_str());
+        // Nor is it of any use to know it.
+        assert_eq!(read(&token("ada"), &hidden), (404, json!("NOT_FOUND")));
+        let reply = json!({ "content": "to what?", "reply_to_id": hidden });
+        call(&broker, "ada", "POST", &messages, reply.clone(), 404);
+        ada.text(json!({ "message_type": "text", "content": "to what?", "reply_to_id": hidden }));
+        assert_eq!(next(&mut ada, "error")["metadata"]["code"], "NOT_FOUND");
+        call(&broker, "ada", "POST", "/unblock", json!({ "user_id": "eve" }), 200);
+        call(&broker, "ada", "POST", &messages, reply, 201);
+    });
+}
+
+#[test]
 fn a_closed_session_ends_its_connections_and_takes_no_message() {
     each_shard_count(|shards| {
         let broker = Broker::start(&[shards]);

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{BASE, call, connect, next, says, session};
+use super::{BASE, agent_token, ask, call, connect, next, says, session};
 use crate::support::token::{short_token, sign, token};
-use crate::support::{Broker, Client, each_shard_count};
+use crate::support::{Broker, Client, each_shard_count, eventually};
 
 #[test]
 fn who_may_not_be_there_is_closed_after_the_upgrade() {
@@ -143,6 +143,71 @@ fn connections_are_counted_per_user_and_session() {
         broker.wait_for_metric("fanfare_connections", &["app=\"support\""], 6.0);
         clients.push(connect(&broker, "ada", &one));
         assert!(Client::try_open(broker.public, &path(&one), &[]).is_err());
+    });
+}
+
+#[test]
+fn an_agent_for_whom_there_is_no_place_is_told_so() {
+    let broker = Broker::start(&[]);
+    let id = session(&broker, "ada", None);
+    let path = format!("/sessions/{id}/messages");
+    let say = |agent: &str| ask(&broker, &agent_token(agent), "POST", &path, json!({ "content": "me too" }));
+    for number in 1..64 {
+        assert_eq!(say(&format!("agent-{number}")).status, 201);
+    }
+    let refused = say("gus");
+    assert_eq!((refused.status, refused.json()["error"]["code"].clone()), (403, json!("CONVERSATION_FULL")));
+    assert_eq!(refused.json()["detail"], "the session is full: nobody else can take part in it");
+    let path = format!("{BASE}/ws/{id}?token={}", agent_token("gus"));
+    let (code, text, _) = Client::open(broker.public, &path, &[]).closed();
+    assert_eq!((code, text.as_str()), (1008, "the session is full"));
+    // From the feed, too. He may look at it, as any agent may.
+    let path = format!("{BASE}/ws?token={}", agent_token("gus"));
+    let mut gus = Client::open(broker.public, &path, &[]);
+    gus.text(json!({ "message_type": "text", "content": "me too", "chat_session_id": id }));
+    assert_eq!(next(&mut gus, "error")["metadata"]["code"], "CONVERSATION_FULL");
+    assert_eq!(ask(&broker, &agent_token("gus"), "GET", &format!("/sessions/{id}"), Value::Null).status, 200);
+    assert_eq!(say("agent-63").status, 201);
+}
+
+#[test]
+fn a_database_that_fails_ends_who_comes_and_nobody_else() {
+    each_shard_count(|shards| {
+        let broker = Broker::start(&[shards]);
+        let id = session(&broker, "ada", None);
+        let mut ada = connect(&broker, "ada", &id);
+        let database = rusqlite::Connection::open(broker.directory().path("fanfare.db")).unwrap();
+        let rename = |from: &str, to: &str| {
+            database.execute_batch(&format!("ALTER TABLE {from} RENAME TO {to}")).unwrap();
+        };
+        rename("support_sessions", "elsewhere");
+        let path = format!("{BASE}/ws/{id}?token={}", token("ada"));
+        let mut client = Client::open(broker.public, &path, &[]);
+        assert!(client.expect_close(1011).is_empty());
+        let messages = format!("/sessions/{id}/messages");
+        for (method, body) in [("GET", Value::Null), ("POST", json!({ "content": "hello?" }))] {
+            let answer = call(&broker, "ada", method, &messages, body, 500);
+            assert_eq!(answer["error"]["code"], "INTERNAL_ERROR");
+            assert_eq!(answer["detail"], answer["error"]["message"]);
+            let details = &answer["error"]["details"];
+            assert_eq!(details["field"], "error_id");
+            let error_id = details["error"].as_str().unwrap();
+            eventually("the line in the log", || {
+                broker.log().iter().any(|line| line.contains(error_id)).then_some(())
+            });
+        }
+        // Who is there stays, and all goes on when the database does.
+        says(&mut ada, "hello?");
+        let error = next(&mut ada, "error")["metadata"].clone();
+        assert_eq!((&error["code"], error["error_id"].is_string()), (&json!("INTERNAL_ERROR"), true));
+        rename("elsewhere", "support_sessions");
+        let mut again = connect(&broker, "ada", &id);
+        says(&mut ada, "hello!");
+        for client in [&mut ada, &mut again] {
+            assert_eq!(client.until(|frame| frame["message_type"] == "message")["content"], "hello!");
+        }
+        let seen = call(&broker, "ada", "GET", &format!("/sessions/{id}"), Value::Null, 200);
+        assert_eq!(seen["total_messages"], 1);
     });
 }
 

@@ -74,7 +74,12 @@ fn pages_count_from_the_newest_and_read_from_the_oldest() {
     assert_eq!(page("?limit=3&offset=6"), [0]);
     assert_eq!(page("?limit=100000&offset=7"), [0; 0]);
     assert_eq!(page("?offset=18446744073709551615"), [0; 0]);
-    for wrong in ["?limit=0", "?limit=x", "?offset=-1", "?offset=x"] {
+    // As the document says of what is too large.
+    assert_eq!(page("?limit=99999999999999999999999"), [0, 1, 2, 3, 4, 5, 6]);
+    assert_eq!(page("?offset=99999999999999999999999"), [0; 0]);
+    for wrong in
+        ["?limit=0", "?limit=x", "?limit=-99999999999999999999999", "?offset=-1", "?offset=x", "?offset=1.5"]
+    {
         call(&broker, "ada", "GET", &format!("{path}{wrong}"), Value::Null, 400);
     }
     let seen = ask(&broker, &agent_token("gus"), "GET", &format!("/sessions/{id}"), Value::Null).json();
@@ -190,4 +195,18 @@ fn files_and_replies_stand_in_the_history() {
     let history = call(&broker, "ada", "GET", &path, Value::Null, 200);
     said["status"] = history[1]["status"].clone();
     assert_eq!(history[1], said);
+    // An integer to JSON Schema, and what is none.
+    let sized = |size: Value, status: u16| {
+        let mut file = file.clone();
+        file["file_size"] = size;
+        call(&broker, "ada", "POST", &path, file, status)
+    };
+    for (size, bytes) in [(json!(1.0), 1), (json!(-0.0), 0), (json!(1.048576e7), 10 * 1024 * 1024)] {
+        let said = sized(size, 201);
+        assert_eq!(said["file_size"], json!(bytes));
+    }
+    for size in [json!(1.5), json!(-1), json!("1"), json!(10 * 1024 * 1024 + 1), json!(1e300)] {
+        let error = sized(size, 400);
+        assert_eq!(error["detail"], "file_size is a whole number of bytes, at most 10485760 (10 MB)");
+    }
 }
