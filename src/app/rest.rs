@@ -3,6 +3,7 @@
 //! Pure: the shard has read the request and checked the token where the endpoint wants one; it carries out what comes of
 //! it. It must not know connections, threads or the store. `spec/decisions.md` 16 has the form of errors.
 
+mod call;
 pub mod conversations;
 pub mod login;
 pub mod mobile;
@@ -11,7 +12,8 @@ pub mod support;
 use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::app::rest::conversations::Call;
+pub use call::Call;
+
 use crate::app::wire::Object;
 use crate::app::{AppSettings, StoreRequest};
 use crate::audience::App;
@@ -50,7 +52,7 @@ impl Endpoint {
             return Some(if method == "GET" {
                 Ok(Endpoint::Document)
             } else {
-                Err(conversations::not_allowed("GET"))
+                Err(call::not_allowed("GET"))
             });
         }
         if served.login

@@ -7,9 +7,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::app::rest::conversations::Call;
 use crate::app::rest::login::{self, LoginAnswer};
-use crate::app::rest::{Endpoint, Personal, Question, RestAnswer, RestError, Served, support};
+use crate::app::rest::{Call, Endpoint, Personal, Question, RestAnswer, RestError, Served, support};
 use crate::auth::{AuthError, Identity};
 use crate::close::ErrorCode;
 use crate::limits::BODY_BYTES;

@@ -1,26 +1,20 @@
 //! The conversations of a user over HTTP (`spec/conversation.md`, "REST beside it"): the way to the history, and to a first
 //! conversation.
 
-use std::borrow::Cow;
-use std::num::IntErrorKind;
-
 use smol_str::SmolStr;
 use uuid::Uuid;
 
 use crate::app::conversation::shapes;
+use crate::app::rest::call::{Call, PAGE, invalid, not_allowed, refused};
 use crate::app::rest::{RestAnswer, RestError};
 use crate::app::wire::Object;
 use crate::app::{AppSettings, StoreRequest, person, user_id};
-use crate::auth::Identity;
 use crate::close::ErrorCode;
 use crate::proto::json::Parser;
 use crate::record::{Answer, Query, Refusal, Write};
-use crate::time::Now;
 use crate::users::{Meter, User};
 
 const COLLECTION: &str = "/api/v1/conversations";
-/// Rows of a page where nothing is said.
-const PAGE: usize = 50;
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,24 +28,6 @@ pub enum Endpoint {
     },
     /// `GET /api/v1/conversations/{id}/messages`
     Messages(Uuid),
-}
-
-/// A request whose token is good.
-pub struct Call<'a> {
-    /// Who asks.
-    pub identity: &'a Identity,
-    /// His rates.
-    pub user: &'a User,
-    /// A parameter of the query, decoded.
-    pub query: &'a dyn Fn(&str) -> Option<Cow<'a, str>>,
-    /// The header `Content-Type`.
-    pub content_type: Option<&'a str>,
-    /// The body; empty: none.
-    pub body: &'a [u8],
-    /// The rates.
-    pub settings: &'a AppSettings,
-    /// The time.
-    pub now: Now,
 }
 
 /// The endpoint of a path; `None`: it is not one of these.
@@ -75,15 +51,6 @@ pub fn endpoint(method: &str, path: &str) -> Option<Result<Endpoint, RestError>>
     })
 }
 
-pub(super) fn not_allowed(allow: &'static str) -> RestError {
-    let error = RestError::new(405, ErrorCode::InvalidMessage, format!("use one of: {allow}"));
-    RestError { allow: Some(allow), ..error }
-}
-
-pub(super) fn invalid(field: &'static str, error: &'static str) -> RestError {
-    RestError::new(400, ErrorCode::ValidationError, error).field(field, error)
-}
-
 impl Endpoint {
     /// What to ask the store.
     ///
@@ -94,7 +61,7 @@ impl Endpoint {
         Ok(match self {
             Endpoint::Create => StoreRequest::Write(create(call, parser)?),
             Endpoint::List { limit } => {
-                *limit = page_limit(call)?;
+                *limit = call.limit(PAGE, Query::MOST_OF_PAGE)?;
                 let before = (call.query)("before").map(|before| before.parse()).transpose();
                 let before = before.map_err(|_| {
                     invalid("before", "before is the next_before of the page before: use it as it was given")
@@ -104,7 +71,7 @@ impl Endpoint {
             Endpoint::Messages(conversation) => {
                 let before = (call.query)("before").map(|before| Uuid::try_parse(&before)).transpose();
                 let before = before.map_err(|_| invalid("before", "before is the id of a message"))?;
-                let limit = page_limit(call)?;
+                let limit = call.limit(PAGE, Query::MOST_OF_PAGE)?;
                 StoreRequest::Query(Query::Messages { user, conversation: *conversation, limit, before })
             }
         })
@@ -163,13 +130,7 @@ impl Endpoint {
 }
 
 fn create(call: &Call<'_>, parser: &mut Parser) -> Result<Write, RestError> {
-    if !call.content_type.is_some_and(is_json) {
-        let error = "send JSON: Content-Type: application/json";
-        return Err(RestError::new(415, ErrorCode::InvalidMessage, error));
-    }
-    let body = parser
-        .parse(call.body)
-        .map_err(|error| RestError::new(400, ErrorCode::ValidationError, error.explain(call.body)))?;
+    let body = call.object(parser)?;
     let participant = body.get("participant_id").and_then(user_id).ok_or_else(|| {
         let error = "participant_id is a user id of 1 to 128 bytes without control characters";
         invalid("participant_id", error)
@@ -184,43 +145,6 @@ fn create(call: &Call<'_>, parser: &mut Parser) -> Result<Write, RestError> {
     })?;
     let own = person(&call.identity.user, call.identity.details.as_deref());
     Ok(Write::CreateConversation { participants: [own.id.clone(), participant], by: Some(own) })
-}
-
-/// `application/json`, with or without parameters.
-pub(super) fn is_json(content_type: &str) -> bool {
-    let kind = content_type.split(';').next().unwrap_or_default();
-    kind.trim().eq_ignore_ascii_case("application/json")
-}
-
-pub(super) fn page_limit(call: &Call<'_>) -> Result<usize, RestError> {
-    let Some(limit) = (call.query)("limit") else { return Ok(PAGE) };
-    match whole_number(&limit) {
-        Some(limit) if limit > 0 => Ok(limit.min(Query::MOST_OF_PAGE as u64) as usize),
-        _ => Err(invalid("limit", "limit is an integer from 1 to 100")),
-    }
-}
-
-/// An integer from 0; one that is too large to be kept counts as the largest that can be.
-pub(super) fn whole_number(text: &str) -> Option<u64> {
-    match text.parse() {
-        Ok(number) => Some(number),
-        Err(error) => (*error.kind() == IntErrorKind::PosOverflow).then_some(u64::MAX),
-    }
-}
-
-pub(super) fn refused(refusal: &Refusal) -> RestError {
-    let message = refusal.to_string();
-    match refusal {
-        Refusal::NotFound(_) => RestError::new(404, ErrorCode::NotFound, message),
-        Refusal::Forbidden => RestError::new(403, ErrorCode::Forbidden, message),
-        Refusal::Invalid { field, error } => invalid(field, error),
-        Refusal::EmailTaken | Refusal::Token(_) => RestError::new(400, ErrorCode::ValidationError, message),
-        Refusal::Closed => RestError::new(403, ErrorCode::Forbidden, message),
-        Refusal::Full => RestError::new(403, ErrorCode::ConversationFull, message),
-        Refusal::Internal { error_id } => {
-            RestError::new(500, ErrorCode::InternalError, message).field("error_id", error_id.to_string())
-        }
-    }
 }
 
 #[cfg(test)]

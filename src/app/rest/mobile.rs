@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::app::mobile::content::{Fields, other_user};
 use crate::app::mobile::{Refused, shapes};
-use crate::app::rest::conversations::{Call, invalid, is_json, not_allowed, page_limit, refused};
+use crate::app::rest::call::{Call, PAGE, invalid, not_allowed, refused};
 use crate::app::rest::{RestAnswer, RestError};
 use crate::app::wire::Object;
 use crate::app::{AppSettings, StoreRequest};
@@ -63,21 +63,16 @@ impl Endpoint {
                     .ok_or_else(|| invalid("with", "with is missing: name the other user"))?;
                 let with = other_user(&with, &user, "with").map_err(rest_error)?;
                 let before = message_before(call)?;
-                MobileQuery::Messages { user, with, limit: page_limit(call)?, before }
+                MobileQuery::Messages { user, with, limit: call.limit(PAGE, Query::MOST_OF_PAGE)?, before }
             }
             Endpoint::Conversations => {
-                let limit = match (call.query)("limit") {
-                    Some(limit) => limit.parse().ok().filter(|limit| *limit > 0),
-                    None => Some(MobileQuery::MOST_PARTNERS),
-                };
-                let limit = limit.ok_or_else(|| invalid("limit", "limit is an integer from 1 to 500"))?;
-                let limit = limit.min(MobileQuery::MOST_PARTNERS);
+                let limit = call.limit(MobileQuery::MOST_PARTNERS, MobileQuery::MOST_PARTNERS)?;
                 MobileQuery::Conversations { user, limit, before: message_before(call)? }
             }
             Endpoint::Balance => MobileQuery::Balances { user },
             Endpoint::Transactions => {
                 let before = (call.query)("before").map(SmolStr::new);
-                MobileQuery::Transactions { user, limit: page_limit(call)?, before }
+                MobileQuery::Transactions { user, limit: call.limit(PAGE, Query::MOST_OF_PAGE)?, before }
             }
         };
         Ok(StoreRequest::Query(Query::Mobile(query)))
@@ -160,14 +155,7 @@ fn message_before(call: &Call<'_>) -> Result<Option<Uuid>, RestError> {
 }
 
 fn send(by: SmolStr, call: &Call<'_>, parser: &mut Parser) -> Result<MobileWrite, RestError> {
-    if !call.content_type.is_some_and(is_json) {
-        let error = "send JSON: Content-Type: application/json";
-        return Err(RestError::new(415, ErrorCode::InvalidMessage, error));
-    }
-    let body = parser
-        .parse(call.body)
-        .map_err(|error| RestError::new(400, ErrorCode::ValidationError, error.explain(call.body)))?;
-    let message = Fields::of(body).check(&by).map_err(rest_error)?;
+    let message = Fields::of(call.object(parser)?).check(&by).map_err(rest_error)?;
     call.user.allow_message(&call.settings.messages, call.now.mono).map_err(|wait| {
         let error = "too many messages: wait before the next one";
         RestError::new(429, ErrorCode::RateLimited, error).retry_after(wait)

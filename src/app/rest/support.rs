@@ -6,7 +6,7 @@ use smol_str::SmolStr;
 use uuid::Uuid;
 
 use crate::app::conversation::{Details, Refused};
-use crate::app::rest::conversations::{Call, invalid, is_json, not_allowed, whole_number};
+use crate::app::rest::call::{Call, PAGE, invalid, not_allowed, whole_number};
 use crate::app::rest::{Question, RestAnswer, RestError};
 use crate::app::support::shapes;
 use crate::app::support::{content, refused};
@@ -20,8 +20,6 @@ use crate::record::{Answer, Query, Refusal, Write};
 use crate::users::{Meter, User};
 
 const BASE: &str = "/api/v1/chat/";
-/// Rows of a page where nothing is said.
-const PAGE: usize = 50;
 /// Longest title, characters: a line of a list.
 const TITLE_CHARS: usize = 200;
 
@@ -103,27 +101,27 @@ impl Endpoint {
             Endpoint::List => query(SupportQuery::Sessions {
                 by,
                 closed: closed(call)?,
-                limit: limit(call)?,
+                limit: call.limit(PAGE, SupportQuery::MOST_OF_PAGE)?,
                 offset: offset(call)?,
             }),
             Endpoint::Session(session) => query(SupportQuery::Session { by, session }),
             Endpoint::Close(session) => write(SupportWrite::Close { by, session }),
             Endpoint::Messages(session) => {
-                let (limit, offset) = (limit(call)?, offset(call)?);
+                let (limit, offset) = (call.limit(PAGE, SupportQuery::MOST_OF_PAGE)?, offset(call)?);
                 query(SupportQuery::Messages { by, session, limit, offset })
             }
             Endpoint::Send(session) => write(send(by, session, call, parser)?),
             Endpoint::MarkRead(session) => {
-                let message = up_to(body(call, parser)?)?;
+                let message = up_to(call.object(parser)?)?;
                 write(SupportWrite::MarkRead { by, session, message })
             }
             Endpoint::Participants(session) => query(SupportQuery::Participants { by, session }),
             Endpoint::Block => {
-                let blocked = named_user(body(call, parser)?)?;
+                let blocked = named_user(call.object(parser)?)?;
                 write(SupportWrite::Block { user: by.user, blocked })
             }
             Endpoint::Unblock => {
-                let blocked = named_user(body(call, parser)?)?;
+                let blocked = named_user(call.object(parser)?)?;
                 write(SupportWrite::Unblock { user: by.user, blocked })
             }
             Endpoint::Census => Question::Census,
@@ -246,21 +244,8 @@ fn from_refused(refused: Refused) -> RestError {
     }
 }
 
-fn body<'a>(call: &Call<'a>, parser: &mut Parser) -> Result<Raw<'a>, RestError> {
-    if !call.content_type.is_some_and(is_json) {
-        let error = "send JSON: Content-Type: application/json";
-        return Err(RestError::new(415, ErrorCode::InvalidMessage, error));
-    }
-    let wrong = |error: String| RestError::new(400, ErrorCode::ValidationError, error);
-    let body = parser.parse(call.body).map_err(|error| wrong(error.explain(call.body)))?;
-    match body.is_object() {
-        true => Ok(body),
-        false => Err(wrong("the body is a JSON object".to_owned())),
-    }
-}
-
 fn create(by: Caller, call: &Call<'_>, parser: &mut Parser) -> Result<SupportWrite, RestError> {
-    let body = body(call, parser)?;
+    let body = call.object(parser)?;
     let title = body.get("title").and_then(Raw::as_str);
     let title = title
         .filter(|title| !title.trim().is_empty() && title.chars().count() <= TITLE_CHARS)
@@ -282,7 +267,7 @@ fn create(by: Caller, call: &Call<'_>, parser: &mut Parser) -> Result<SupportWri
 
 /// As over the socket; without a type it is a text.
 fn send(by: Caller, session: Uuid, call: &Call<'_>, parser: &mut Parser) -> Result<SupportWrite, RestError> {
-    let body = body(call, parser)?;
+    let body = call.object(parser)?;
     let kind = match body.get("message_type").filter(|kind| !kind.is_null()) {
         Some(_) => content::kind(body)
             .ok_or_else(|| from_refused(content::unknown_type("message_type is text, file or image")))?,
@@ -315,14 +300,6 @@ fn closed(call: &Call<'_>) -> Result<Option<bool>, RestError> {
         Some("active") => Ok(Some(false)),
         Some("closed") => Ok(Some(true)),
         Some(_) => Err(invalid("status", "status is active or closed")),
-    }
-}
-
-fn limit(call: &Call<'_>) -> Result<usize, RestError> {
-    let Some(limit) = (call.query)("limit") else { return Ok(PAGE) };
-    match whole_number(&limit) {
-        Some(limit) if limit > 0 => Ok(limit.min(SupportQuery::MOST_OF_PAGE as u64) as usize),
-        _ => Err(invalid("limit", "limit is an integer from 1 to 200")),
     }
 }
 

@@ -1,11 +1,14 @@
 //! Requests as they come, and the bodies that go back.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
+use crate::auth::Identity;
 use crate::limits::Rate;
 use crate::record::{Conversation, Cursor, Message, MessageType, Page, Person};
+use crate::time::Now;
 
 const ID: Uuid = Uuid::from_bytes([0xc0; 16]);
 const C: &str = "c0c0c0c0-c0c0-c0c0-c0c0-c0c0c0c0c0c0";
