@@ -138,6 +138,7 @@ impl Session {
             Input::Stored { ticket, answer } => self.mobile_stored(ticket, answer, context),
             Input::StoreBusy { ticket } => self.mobile_store_busy(ticket, context),
             Input::Heard => self.heard(context),
+            Input::Written => self.go_on_giving(context),
             Input::TypingOver => self.mobile_typing_over(context),
             Input::Gone => self.mobile_gone(context),
             // Clients of Socket.IO are told of a close by its own packets.

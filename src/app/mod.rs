@@ -57,6 +57,9 @@ pub struct AppSettings {
     /// What the last messages of all conversations may have together in what a client is told when it connects, bytes. The
     /// conversations beyond it are told without their last messages.
     pub unread_bytes: usize,
+    /// Bytes of what a client is given at once of messages that were said while it was not there. The rest follows when
+    /// these are written.
+    pub queued_bytes: usize,
     /// How long a client may go on after its token's time is over.
     pub grace: Duration,
 }
@@ -72,6 +75,7 @@ impl Default for AppSettings {
             conversations: limits.conversations,
             filter: FilterSettings::default(),
             unread_bytes: limits.outbox / 2,
+            queued_bytes: limits.outbox / 4,
             grace: Duration::from_secs(30),
         }
     }
@@ -165,6 +169,9 @@ pub enum Input<'a> {
     },
     /// The client has shown that it has what it was sent ([`Session::awaits_word`]).
     Heard,
+    /// All that the client was to be sent is written, after [`Output::Written`]. What comes of it is no more than a
+    /// question to the store.
+    Written,
     /// [`Session::typing_deadline`] has come.
     TypingOver,
     /// The client is gone: nothing reaches it any more, but it may have something to tell others. Comes once, last.
