@@ -323,17 +323,11 @@ impl Session {
             (Purpose::Queue, Ok(Answer::Mobile(MobileAnswer::Queued(queued)))) => {
                 self.give_queued(queued, context);
             }
-            (Purpose::Send, Ok(Answer::Mobile(MobileAnswer::Sent { message, first }))) => {
-                let to = self.reply_to(context);
-                if !first {
-                    // Nobody is told, and who has said it twice may not know what became of it.
-                    return context.out.reply(to, shapes::event_of(message), |object| {
-                        shapes::message(message, object);
-                    });
-                }
+            // The event comes by way of the router, to all connections, and once: what is repeated is acknowledged, no more.
+            (Purpose::Send, Ok(Answer::Mobile(MobileAnswer::Sent { message, .. }))) => {
                 let mut object = Vec::new();
                 crate::app::wire::Object::write(&mut object, |object| shapes::message(message, object));
-                let ack = context.out.compose_ack(to, &object);
+                let ack = context.out.compose_ack(self.reply_to(context), &object);
                 context.out.push(Output::Reply(ack));
             }
             (Purpose::Send, Err(refusal)) => {
