@@ -51,7 +51,8 @@ pub(super) struct Mobile {
     requests: u64,
     queue: Queue,
     pub(super) typing: Typing<SmolStr>,
-    /// To whom the input under way stops typing: the router may yet refuse to tell them.
+    /// To whom the input under way starts typing, and to whom it stops: the router may yet refuse to tell them.
+    started: Option<SmolStr>,
     stopped: Vec<SmolStr>,
 }
 

@@ -496,6 +496,25 @@ fn a_stop_that_could_not_be_published_is_tried_again() {
 }
 
 #[test]
+fn a_start_that_could_not_be_published_is_none() {
+    let mut bench = Bench::live();
+    bench.settings.typing = Some(Rate::per_seconds(1, 60));
+    let asked = Asked { event: "typing:start", ack: Some(5) };
+    for _ in 0..3 {
+        // Each is published, as none was, and none is counted.
+        assert_eq!(bench.ask("typing:start", TO_BOB)[0], typing("typing:start"));
+        let words = bench.input(Input::Busy(asked));
+        assert_eq!(words[0], "deadline");
+        assert!(words[1].contains("RATE_LIMITED") && words[2].starts_with("43/chat,5["), "{words:?}");
+        assert_eq!(bench.session.typing_deadline(), None);
+    }
+    // One that goes on is not taken back by what is refused elsewhere.
+    assert_eq!(bench.ask("typing:start", TO_BOB)[0], typing("typing:start"));
+    assert!(bench.ask("typing:start", r#"{"recipientId":"eve"}"#)[0].contains("RATE_LIMITED"));
+    assert!(bench.session.typing_deadline().is_some());
+}
+
+#[test]
 fn a_token_that_is_over_is_told() {
     let mut bench = Bench::live();
     bench.now.unix += 1;
