@@ -54,11 +54,9 @@ pub struct AppSettings {
     pub conversations: Option<Rate>,
     /// What is masked in chat messages.
     pub filter: FilterSettings,
-    /// What the last messages of all conversations may have together in what a client is told when it connects, bytes. The
-    /// conversations beyond it are told without their last messages.
+    /// Bytes of all last messages that a client is told when it connects; conversations beyond it come without theirs.
     pub unread_bytes: usize,
-    /// Bytes of what a client is given at once of messages that were said while it was not there. The rest follows when
-    /// these are written.
+    /// Bytes of what a client is given at once of messages that waited; the rest follows when these are written.
     pub queued_bytes: usize,
     /// How long a client may go on after its token's time is over.
     pub grace: Duration,
@@ -169,8 +167,7 @@ pub enum Input<'a> {
     },
     /// The client has shown that it has what it was sent ([`Session::awaits_word`]).
     Heard,
-    /// All that the client was to be sent is written, after [`Output::Written`]. What comes of it is no more than a
-    /// question to the store.
+    /// The answer to [`Output::Written`]; may lead to a question to the store only.
     Written,
     /// [`Session::typing_deadline`] has come.
     TypingOver,
