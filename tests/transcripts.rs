@@ -346,7 +346,7 @@ impl Bench {
                     continue;
                 }
                 Output::Publish { confirmation, counted: false, .. } => confirmation,
-                Output::Deadline => continue,
+                Output::Deadline | Output::Written => continue,
                 Output::Publish { .. }
                 | Output::Tell { .. }
                 | Output::Presence { .. }

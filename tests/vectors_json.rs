@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use fanfare::proto::json::{JsonError, Parser, Raw, write_str};
+use fanfare::proto::json::{JsonError, Parser, Raw, str_bytes, write_str};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 use serde::de::IgnoredAny;
@@ -267,6 +267,7 @@ proptest! {
     fn strings_are_written_as_they_are_read(text in any_string()) {
         let mut out = Vec::new();
         write_str(&mut out, &text);
+        prop_assert_eq!(out.len(), str_bytes(&text));
         let read = Parser::new(MAX_DEPTH).parse(&out).expect("valid").as_str().map(Cow::into_owned);
         prop_assert_eq!(read, Some(text.clone()));
         prop_assert_eq!(serde_json::from_slice::<String>(&out).expect("valid"), text);

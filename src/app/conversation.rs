@@ -368,13 +368,20 @@ impl Session {
 
     /// Sees to a publish that was not taken; `false`: the client is to be told.
     pub(super) fn is_settled(&mut self, asked: Asked, context: &mut Context<'_>) -> bool {
-        let is_stop = asked.event == "typing:stop";
-        match self.app() {
-            App::Conversation if is_stop => self.retry_stop(asked.ack, context),
-            App::Mobile if is_stop => self.retry_mobile_stop(context),
-            _ => return false,
+        match (self.app(), asked.event) {
+            (App::Conversation, "typing:start") => self.take_back_start(asked.ack, context),
+            (App::Mobile, "typing:start") => self.take_back_mobile_start(context),
+            (App::Conversation, "typing:stop") => {
+                self.retry_stop(asked.ack, context);
+                return true;
+            }
+            (App::Mobile, "typing:stop") => {
+                self.retry_mobile_stop(context);
+                return true;
+            }
+            _ => {}
         }
-        true
+        false
     }
 }
 

@@ -51,7 +51,8 @@ pub(super) struct Mobile {
     requests: u64,
     queue: Queue,
     pub(super) typing: Typing<SmolStr>,
-    /// To whom the input under way stops typing: the router may yet refuse to tell them.
+    /// To whom the input under way starts typing, and to whom it stops: the router may yet refuse to tell them.
+    started: Option<SmolStr>,
     stopped: Vec<SmolStr>,
 }
 
@@ -138,6 +139,7 @@ impl Session {
             Input::Stored { ticket, answer } => self.mobile_stored(ticket, answer, context),
             Input::StoreBusy { ticket } => self.mobile_store_busy(ticket, context),
             Input::Heard => self.heard(context),
+            Input::Written => self.go_on_giving(context),
             Input::TypingOver => self.mobile_typing_over(context),
             Input::Gone => self.mobile_gone(context),
             // Clients of Socket.IO are told of a close by its own packets.
@@ -322,17 +324,11 @@ impl Session {
             (Purpose::Queue, Ok(Answer::Mobile(MobileAnswer::Queued(queued)))) => {
                 self.give_queued(queued, context);
             }
-            (Purpose::Send, Ok(Answer::Mobile(MobileAnswer::Sent { message, first }))) => {
-                let to = self.reply_to(context);
-                if !first {
-                    // Nobody is told, and who has said it twice may not know what became of it.
-                    return context.out.reply(to, shapes::event_of(message), |object| {
-                        shapes::message(message, object);
-                    });
-                }
+            // The event comes by way of the router, to all connections, and once: what is repeated is acknowledged, no more.
+            (Purpose::Send, Ok(Answer::Mobile(MobileAnswer::Sent { message, .. }))) => {
                 let mut object = Vec::new();
                 crate::app::wire::Object::write(&mut object, |object| shapes::message(message, object));
-                let ack = context.out.compose_ack(to, &object);
+                let ack = context.out.compose_ack(self.reply_to(context), &object);
                 context.out.push(Output::Reply(ack));
             }
             (Purpose::Send, Err(refusal)) => {

@@ -54,9 +54,10 @@ pub struct AppSettings {
     pub conversations: Option<Rate>,
     /// What is masked in chat messages.
     pub filter: FilterSettings,
-    /// What the last messages of all conversations may have together in what a client is told when it connects, bytes. The
-    /// conversations beyond it are told without their last messages.
+    /// Bytes of all last messages that a client is told when it connects; conversations beyond it come without theirs.
     pub unread_bytes: usize,
+    /// Bytes of what a client is given at once of messages that waited; the rest follows when these are written.
+    pub queued_bytes: usize,
     /// How long a client may go on after its token's time is over.
     pub grace: Duration,
 }
@@ -72,6 +73,7 @@ impl Default for AppSettings {
             conversations: limits.conversations,
             filter: FilterSettings::default(),
             unread_bytes: limits.outbox / 2,
+            queued_bytes: limits.outbox / 4,
             grace: Duration::from_secs(30),
         }
     }
@@ -165,6 +167,8 @@ pub enum Input<'a> {
     },
     /// The client has shown that it has what it was sent ([`Session::awaits_word`]).
     Heard,
+    /// The answer to [`Output::Written`]; may lead to a question to the store only.
+    Written,
     /// [`Session::typing_deadline`] has come.
     TypingOver,
     /// The client is gone: nothing reaches it any more, but it may have something to tell others. Comes once, last.

@@ -109,6 +109,9 @@ pub enum Output {
         /// What.
         what: StoreRequest,
     },
+    /// Answer with [`Input::Written`](crate::app::Input::Written) when all that the client was to be sent is written to its
+    /// socket, or into the answer to its poll.
+    Written,
     /// A deadline has changed: the token's, or that of typing.
     Deadline,
     /// End the connection.

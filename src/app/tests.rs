@@ -102,6 +102,7 @@ impl Bench {
                 Output::Deadline => (Some("deadline".to_owned()), 0..0),
                 Output::Close(reason) => (Some(format!("close {}", reason.code())), 0..0),
                 Output::Live(live) => (Some(format!("{live:?}")), 0..0),
+                Output::Written => (Some("written".to_owned()), 0..0),
             };
             words.extend(word);
             words.extend(frames(self.out.text(&text)));

@@ -85,6 +85,7 @@ pub(super) fn shard_settings(
             conversations: config.limits.conversations,
             filter: config.filter.clone(),
             unread_bytes: config.limits.outbox / 2,
+            queued_bytes: config.limits.outbox / 4,
             grace: config.auth.grace,
         },
         verifier,

@@ -18,7 +18,7 @@ use memchr::{memchr, memchr2};
 use serde::de::IgnoredAny;
 use simd_json::{Buffers, ErrorType, INPUT_PADDING, Tape, fill_tape_padded};
 
-pub use string::write_str;
+pub use string::{str_bytes, write_str};
 
 /// Why a text is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

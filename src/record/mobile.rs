@@ -15,18 +15,22 @@ pub enum MobileWrite {
         /// What, and to whom.
         message: NewPersonalMessage,
     },
-    /// What was said to a user and none of his connections has shown to have, oldest first. It changes nothing; it is
-    /// among the changes because its answer has its place among the messages that are told: those that come before it are
-    /// in it, those that come after are not. [`MobileAnswer::Queued`].
+    /// What is to be given next to a connection, oldest first. It changes nothing; it is among the changes because its
+    /// answer has its place among the messages that are told: a connection that has been given all has those that come
+    /// before the answer, and those that come after are live. [`MobileAnswer::Queued`].
     Queued {
-        /// Whose.
+        /// Whose connection.
         user: SmolStr,
+        /// Where it is; `None`: it has been given nothing, and begins behind what another one has shown to have.
+        place: Option<Place>,
+        /// Most bytes of it at once, as the client is written it; one message is given in any case.
+        bytes: usize,
     },
     /// A connection has shown that it has all up to this one. [`Answer::Done`](super::Answer::Done).
     Given {
         /// Whose connection.
         user: SmolStr,
-        /// The number of the last message that it was sent.
+        /// The number of the last message that it was sent, or that is left to the history.
         up_to: u64,
     },
     /// A user has so much of a currency now. [`Answer::Done`](super::Answer::Done).
@@ -89,7 +93,8 @@ pub enum MobileQuery {
 }
 
 impl MobileQuery {
-    /// Most messages that wait for a user; those that come when so many wait are left to the history (`spec/mobile.md`).
+    /// Most messages that a connection is given of those that came before it; the history has the rest
+    /// (`spec/mobile.md`).
     pub const MOST_QUEUED: usize = 500;
     /// Most users in a list of those somebody has talked to.
     pub const MOST_PARTNERS: usize = 500;
@@ -108,7 +113,7 @@ pub enum MobileAnswer {
         /// told anything.
         first: bool,
     },
-    /// What a user has not been given.
+    /// What a connection is to be given.
     Queued(Queued),
     /// A page of messages, newest first.
     Messages(PersonalPage),
@@ -184,12 +189,25 @@ pub struct PersonalPage {
     pub has_more: bool,
 }
 
-/// Messages that wait for a user, oldest first.
+/// How far a connection has been given what was said to its user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The number of the last message that it was given, or that is left to the history.
+    pub after: u64,
+    /// The number of the last message that came before the connection.
+    pub until: u64,
+    /// How many of those that came before it may still be given.
+    pub left: usize,
+}
+
+/// Messages that a connection is to be given, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Queued {
     /// As many as fit into what a client takes at once.
     pub messages: Vec<PersonalMessage>,
-    /// More are to be asked for when the client has these.
+    /// Where the connection is when it has these.
+    pub place: Place,
+    /// More are to be asked for then.
     pub has_more: bool,
 }
 

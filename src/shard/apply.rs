@@ -81,6 +81,12 @@ impl<N: Net> Shard<N> {
                     self.wish(Asker::Client { client, ticket }, what, now);
                 }
             }
+            Output::Written => {
+                let key = self.clients.get(slot).map(|client| client.line_key(slot));
+                if let Some(line) = key.and_then(|key| key.find(&mut self.clients, &mut self.engines)) {
+                    line.tells_written = true;
+                }
+            }
             Output::Deadline => match self.clients.get(slot).map(|client| &client.way) {
                 Some(Way::Own(line)) => self.arm(line.conn, now),
                 Some(Way::Engine(engine)) => self.arm_engine(*engine, now),

@@ -2,10 +2,11 @@
 
 use std::io::IoSlice;
 
-use crate::app::wire;
+use crate::app::{Input, wire};
 use crate::close::CloseReason;
 use crate::shard::backlog::Backlog;
 use crate::shard::conn::{Conn, Owner, Phase};
+use crate::shard::engine::Engine;
 use crate::shard::line::{Line, LineKey, Place};
 use crate::shard::outbox::{Chunk, Queue};
 use crate::shard::{Net, Shard};
@@ -72,6 +73,7 @@ impl<N: Net> Shard<N> {
         flow.events = self.fanout.written.len();
         flow.frames = self.record_written();
         self.fanout.clear();
+        self.tell_written(now);
         // Those whose backlog this flush has filled are told in the next turn.
         flow
     }
@@ -108,11 +110,28 @@ impl<N: Net> Shard<N> {
         match flushed {
             Flushed::Broken => self.lost(conn, CloseReason::ConnectionLost),
             Flushed::Drained if is_closing => self.finish(key, now),
-            Flushed::Drained => {}
+            Flushed::Drained => {
+                if std::mem::take(&mut line.tells_written) {
+                    self.written.push(key);
+                }
+            }
             Flushed::Blocked => {
                 if holds > self.settings.limits.outbox {
                     self.fanout.overflowed.push(key);
                 }
+            }
+        }
+    }
+
+    /// Tells those who asked that all they were to be sent is written.
+    fn tell_written(&mut self, now: Now) {
+        for key in std::mem::take(&mut self.written) {
+            let clients = match key.place() {
+                Place::Client(client) => vec![client],
+                Place::Engine(engine) => self.engines.get(engine).map(Engine::clients).unwrap_or_default(),
+            };
+            for client in clients {
+                self.input(client, Input::Written, now);
             }
         }
     }

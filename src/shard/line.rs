@@ -23,6 +23,8 @@ pub struct Line {
     pub closing: Option<Tick>,
     /// How newest values are framed that were kept back while the socket was full.
     pub wire: Wire,
+    /// Its clients are to be told when nothing is on its way any more.
+    pub tells_written: bool,
     /// A client of it has left a room since the last flush, so that what the turn has for it may hold events of that room.
     pub has_left: bool,
     /// Newest values were kept back once, so that what the client has is not all that came before its last offset.
@@ -38,6 +40,7 @@ impl Line {
             backlog: None,
             closing: None,
             wire,
+            tells_written: false,
             has_left: false,
             has_conflated: false,
         }

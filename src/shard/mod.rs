@@ -60,6 +60,7 @@ use crate::shard::conn::Conn;
 use crate::shard::end::Drain;
 use crate::shard::engine::Engine;
 use crate::shard::fanout::Fanout;
+use crate::shard::line::LineKey;
 use crate::shard::rooms::LocalRooms;
 use crate::shard::slots::Slots;
 use crate::shard::wheel::Wheel;
@@ -177,6 +178,8 @@ pub struct Shard<N: Net> {
     outgoing: Vec<ToRouter>,
     /// What is to be asked of the store.
     wishes: Vec<Wish>,
+    /// Lines whose clients are to be told that all is written.
+    written: Vec<LineKey>,
     /// How many messages the router's data lane takes until the next turn.
     data_room: usize,
     drain: Option<Drain>,
@@ -222,6 +225,7 @@ impl<N: Net> Shard<N> {
             fired: Vec::new(),
             outgoing: Vec::new(),
             wishes: Vec::new(),
+            written: Vec::new(),
             data_room: usize::MAX,
             drain: None,
             parser,

@@ -1,5 +1,5 @@
-//! Statements of the app `mobile` (`spec/mobile.md`): messages between two users, which of them their recipients have not
-//! been given, and wallets. Every one that may meet a long history walks an index, and neither scans nor sorts it
+//! Statements of the app `mobile` (`spec/mobile.md`): messages between two users, how far their recipients have been given
+//! them, and wallets. Every one that may meet a long history walks an index, and neither scans nor sorts it
 //! (`tests::plans`).
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
@@ -8,9 +8,10 @@ use uuid::Uuid;
 
 use super::database::{Stop, Work};
 use super::rows::{id, some_text, text};
+use crate::proto::json;
 use crate::record::mobile::{
     Balance, MobileAnswer, MobileEffect, MobileQuery, MobileWrite, NewPersonalMessage, PersonalMessage,
-    PersonalPage, Queued, Transaction, TransactionPage,
+    PersonalPage, Place, Queued, Transaction, TransactionPage,
 };
 use crate::record::{Answer, Effect, Query, Refusal};
 
@@ -39,6 +40,7 @@ CREATE TABLE personal_messages (
 ) STRICT;
 -- Histories, newest first: the rowid is the last column of every index.
 CREATE INDEX personal_messages_history ON personal_messages (pair);
+CREATE INDEX personal_messages_received ON personal_messages (recipient);
 CREATE UNIQUE INDEX personal_messages_client ON personal_messages (sender, client_message_id)
     WHERE client_message_id IS NOT NULL;
 
@@ -51,11 +53,10 @@ CREATE TABLE personal_partners (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX personal_partners_newest ON personal_partners (user, last_message);
 
--- Messages that no connection of their recipient has shown to have, a bounded number for each.
-CREATE TABLE personal_queue (
-    user TEXT NOT NULL,
-    message INTEGER NOT NULL REFERENCES personal_messages (number),
-    PRIMARY KEY (user, message)
+-- Up to which message a connection of a user's has shown to have what was said to him.
+CREATE TABLE personal_given (
+    user TEXT NOT NULL PRIMARY KEY,
+    up_to INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- What backends have said. balance is a JSON number or string.
@@ -79,9 +80,9 @@ CREATE TABLE wallet_transactions (
 CREATE INDEX wallet_transactions_newest ON wallet_transactions (user);
 ";
 
-/// Bytes of the texts of what a client is given at once: half of what it may hold up by default, less what stands around
-/// them.
-const QUEUED_BYTES: usize = 384 * 1024;
+/// Bytes of an event that tells a message, without the message's own texts: the frame's header, the event's name, the names
+/// of the fields, the id and the time.
+const AROUND: usize = 320;
 
 /// What [`message`] reads, from `personal_messages AS m`.
 macro_rules! columns {
@@ -95,13 +96,12 @@ const REPEATED: &str = concat!(
     columns!(),
     " FROM personal_messages AS m WHERE m.sender = ?1 AND m.client_message_id = ?2"
 );
-pub(super) const QUEUED: &str = concat!(
+pub(super) const NEXT: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM personal_queue AS q CROSS JOIN personal_messages AS m ON m.number = q.message \
-     WHERE q.user = ?1 ORDER BY q.message LIMIT ?2"
+    " FROM personal_messages AS m WHERE m.recipient = ?1 AND m.number > ?2 ORDER BY m.number LIMIT 1"
 );
-pub(super) const IS_FULL: &str = "SELECT 1 FROM personal_queue WHERE user = ?1 LIMIT 1 OFFSET ?2";
+pub(super) const NEWEST: &str = "SELECT max(number) FROM personal_messages WHERE recipient = ?1";
 pub(super) const HISTORY: &str = concat!(
     "SELECT ",
     columns!(),
@@ -122,7 +122,7 @@ pub(super) const TRANSACTIONS: &str =
 pub(super) fn carry_out(work: &mut Work<'_>, write: &MobileWrite) -> Result<Answer, Stop> {
     match write {
         MobileWrite::Send { by, message } => send(work, by, message),
-        MobileWrite::Queued { user } => queued(work.connection, user),
+        MobileWrite::Queued { user, place, bytes } => queued(work.connection, user, *place, *bytes),
         MobileWrite::Given { user, up_to } => given(work, user, *up_to),
         MobileWrite::SetBalance { user, currency, balance } => set_balance(work, user, currency, balance),
         MobileWrite::AddTransaction { user, id, data } => add_transaction(work, user, id, data),
@@ -230,51 +230,74 @@ fn send(work: &mut Work<'_>, by: &SmolStr, new: &NewPersonalMessage) -> Result<A
     for user in [by, &message.recipient] {
         partner.execute(params![user.as_str(), pair, number])?;
     }
-    enqueue(connection, &message.recipient, number)?;
     message.number = number.unsigned_abs();
     work.effects.push(Effect::Mobile(MobileEffect::Message(message.clone())));
     Ok(Answer::Mobile(MobileAnswer::Sent { message, first: true }))
 }
 
-/// Lets a message wait for its recipient, unless as many wait as one is ever given.
-fn enqueue(connection: &Connection, recipient: &str, message: i64) -> rusqlite::Result<()> {
-    let is_full =
-        connection.prepare_cached(IS_FULL)?.exists(params![recipient, MobileQuery::MOST_QUEUED - 1])?;
-    if !is_full {
-        connection
-            .prepare_cached("INSERT INTO personal_queue (user, message) VALUES (?1, ?2)")?
-            .execute(params![recipient, message])?;
-    }
-    Ok(())
-}
-
-/// What waits for a user, oldest first.
-fn queued(connection: &Connection, user: &str) -> Result<Answer, Stop> {
-    let mut statement = connection.prepare_cached(QUEUED)?;
-    let mut found = statement.query(params![user, MobileQuery::MOST_QUEUED])?;
+/// What a connection is to be given next, oldest first.
+fn queued(
+    connection: &Connection,
+    user: &str,
+    place: Option<Place>,
+    most_bytes: usize,
+) -> Result<Answer, Stop> {
+    let mut place = match place {
+        Some(place) => place,
+        None => first_place(connection, user)?,
+    };
+    let mut next = connection.prepare_cached(NEXT)?;
     let (mut messages, mut bytes, mut has_more) = (Vec::new(), 0, false);
-    while let Some(row) = found.next()? {
-        let message = message(row)?;
-        bytes += written_bytes(&message.content) + message.media_url.as_deref().map_or(0, written_bytes);
-        if bytes > QUEUED_BYTES && !messages.is_empty() {
+    loop {
+        if place.left == 0 {
+            // The history has the rest of what came before the connection.
+            place.after = place.after.max(place.until);
+        }
+        let found = next.query_row(params![user, place.after], message).optional()?;
+        let Some(message) = found else { break };
+        bytes += event_bytes(&message);
+        if bytes > most_bytes && !messages.is_empty() {
             has_more = true;
             break;
         }
+        place.after = message.number;
+        place.left -= usize::from(message.number <= place.until);
         messages.push(message);
     }
-    Ok(Answer::Mobile(MobileAnswer::Queued(Queued { messages, has_more })))
+    Ok(Answer::Mobile(MobileAnswer::Queued(Queued { messages, place, has_more })))
 }
 
-/// Bytes of a text as a JSON string (RFC 8259 §7), at most.
-fn written_bytes(text: &str) -> usize {
-    let escaped = |byte: u8| if byte < b' ' { 6 } else { 1 + usize::from(matches!(byte, b'"' | b'\\')) };
-    text.bytes().map(escaped).sum()
+/// Where a connection begins.
+fn first_place(connection: &Connection, user: &str) -> rusqlite::Result<Place> {
+    let mut given = connection.prepare_cached("SELECT up_to FROM personal_given WHERE user = ?1")?;
+    let after: Option<u64> = given.query_row([user], |row| row.get(0)).optional()?;
+    let until: Option<u64> = connection.prepare_cached(NEWEST)?.query_row([user], |row| row.get(0))?;
+    Ok(Place {
+        after: after.unwrap_or_default(),
+        until: until.unwrap_or_default(),
+        left: MobileQuery::MOST_QUEUED,
+    })
 }
 
-/// Takes what a connection has shown to have out of the queue.
+/// Bytes of the event that tells a message, at most.
+fn event_bytes(message: &PersonalMessage) -> usize {
+    let ids = json::str_bytes(&message.sender) + json::str_bytes(&message.recipient);
+    AROUND
+        // The pair's id has both once more, each character of which may be written as three.
+        + 4 * ids
+        + json::str_bytes(&message.kind)
+        + json::str_bytes(&message.content)
+        + message.media_url.as_deref().map_or(0, json::str_bytes)
+        + message.client_message_id.as_deref().map_or(0, json::str_bytes)
+}
+
+/// Notes what a connection has shown to have.
 fn given(work: &Work<'_>, user: &str, up_to: u64) -> Result<Answer, Stop> {
     work.connection
-        .prepare_cached("DELETE FROM personal_queue WHERE user = ?1 AND message <= ?2")?
+        .prepare_cached(
+            "INSERT INTO personal_given (user, up_to) VALUES (?1, ?2)
+             ON CONFLICT (user) DO UPDATE SET up_to = excluded.up_to WHERE excluded.up_to > up_to",
+        )?
         .execute(params![user, up_to])?;
     Ok(Answer::Done)
 }

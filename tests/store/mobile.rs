@@ -1,10 +1,12 @@
 //! Messages between two users, what of them was given, and wallets.
 
+use fanfare::app::mobile::tell;
 use fanfare::record::mobile::{
     Balance, MobileAnswer, MobileEffect, MobileQuery, MobileWrite, NewPersonalMessage, PersonalMessage,
-    PersonalPage, Queued, Transaction, TransactionPage,
+    PersonalPage, Place, Queued, Transaction, TransactionPage,
 };
 use fanfare::record::{Answer, Effect, Query, Refusal, Write};
+use fanfare::time::Now;
 use uuid::Uuid;
 
 use crate::fixture::{Fixture, START};
@@ -34,8 +36,13 @@ fn say(store: &mut Fixture, by: &str, to: &str, content: &str) -> PersonalMessag
     send(store, by, new(to, content, None)).0
 }
 
+/// What a connection is given that is nowhere yet.
 fn queued(store: &mut Fixture, user: &str) -> Queued {
-    match write(store, MobileWrite::Queued { user: user.into() }) {
+    queued_from(store, user, None, usize::MAX)
+}
+
+fn queued_from(store: &mut Fixture, user: &str, place: Option<Place>, bytes: usize) -> Queued {
+    match write(store, MobileWrite::Queued { user: user.into(), place, bytes }) {
         Answer::Mobile(MobileAnswer::Queued(queued)) => queued,
         other => panic!("{other:?}"),
     }
@@ -110,47 +117,89 @@ fn what_was_not_given_waits_in_order_and_survives() {
     assert_eq!(queued(&mut store, "bert").messages, said[2..]);
     store.restart();
     give(&mut store, "bert", said[4].number);
-    assert_eq!(queued(&mut store, "bert"), Queued { messages: vec![], has_more: false });
+    let nothing = queued(&mut store, "bert");
+    assert_eq!((nothing.messages, nothing.has_more), (vec![], false));
     assert_eq!(queued(&mut store, "cleo").messages.len(), 1);
     assert_eq!(history(&mut store, "bert", "anna", 10, None).unwrap().messages.len(), 5);
 }
 
 #[test]
-fn so_many_wait_and_the_rest_is_left_to_the_history() {
+fn so_many_are_given_and_the_rest_is_left_to_the_history() {
     let mut store = Fixture::new();
     let said: Vec<_> = (0..503).map(|n| say(&mut store, "anna", "bert", &n.to_string())).collect();
     let waiting = queued(&mut store, "bert");
     assert_eq!((&waiting.messages[..], waiting.has_more), (&said[..500], false));
-    // There is room again for what comes when some have been given.
-    give(&mut store, "bert", said[9].number);
+    assert_eq!(waiting.place, Place { after: said[502].number, until: said[502].number, left: 0 });
+    // What comes now is given however many have waited.
     let later = say(&mut store, "anna", "bert", "later");
+    let next = queued_from(&mut store, "bert", Some(waiting.place), usize::MAX);
+    assert_eq!((&next.messages[..], next.has_more), (&[later.clone()][..], false));
+    // One that comes after some have been given begins behind those.
+    give(&mut store, "bert", said[9].number);
     let waiting = queued(&mut store, "bert").messages;
-    assert_eq!((waiting.len(), waiting.first(), waiting.last()), (491, said.get(10), Some(&later)));
-    give(&mut store, "bert", later.number);
+    assert_eq!((waiting.len(), waiting.first(), waiting.last()), (494, said.get(10), Some(&later)));
+    give(&mut store, "bert", next.place.after);
     assert_eq!(queued(&mut store, "bert").messages, []);
     assert_eq!(history(&mut store, "bert", "anna", 100, None).unwrap().messages[0], later);
 }
 
 #[test]
-fn much_text_waits_in_parts() {
+fn each_connection_has_its_own_place() {
     let mut store = Fixture::new();
-    let text = "\u{1}".repeat(4_000);
-    for _ in 0..40 {
-        say(&mut store, "anna", "bert", &text);
+    let mut said: Vec<_> = (0..600).map(|n| say(&mut store, "anna", "bert", &n.to_string())).collect();
+    let part = |store: &mut Fixture, place| queued_from(store, "bert", place, 100_000);
+    let first = part(&mut store, None);
+    assert!(first.has_more && first.messages.len() < 300);
+    // Another one shows to have all, and more has come meanwhile.
+    give(&mut store, "bert", said[599].number);
+    said.extend((0..300).map(|_| say(&mut store, "anna", "bert", "live")));
+    let (mut given, mut place, mut has_more) = (first.messages, first.place, true);
+    while has_more {
+        let next = part(&mut store, Some(place));
+        given.extend(next.messages);
+        (place, has_more) = (next.place, next.has_more);
     }
-    let (mut given, mut parts) = (0, 0);
-    loop {
-        let part = queued(&mut store, "bert");
-        // Six bytes a character.
-        assert!(part.messages.len() * 24_000 <= 384 * 1024);
-        given += part.messages.len();
-        parts += 1;
-        give(&mut store, "bert", part.messages.last().unwrap().number);
-        if !part.has_more {
-            break;
+    said.drain(500..600);
+    assert!(given == said, "{:?}", given.iter().map(|message| &message.content).collect::<Vec<_>>());
+    let later = say(&mut store, "anna", "bert", "later");
+    assert_eq!(part(&mut store, Some(place)).messages, [later]);
+}
+
+#[test]
+fn what_is_given_at_once_fits_as_it_is_written() {
+    let mut store = Fixture::new();
+    // The longest ids, each character of which is written as three in the id of the pair, and texts that are all escapes.
+    let user = |last: &str| format!("{}{last}", "~".repeat(127));
+    let (from, to) = (user("a"), user("b"));
+    for n in 0..40 {
+        let message = NewPersonalMessage {
+            kind: "k".repeat(32).into(),
+            media_url: Some(format!("https://example.com/{}", "\"".repeat(2_000)).into()),
+            ..new(&to, &"\u{1}".repeat(n * 100), Some(&format!("{n:0>128}")))
+        };
+        assert!(send(&mut store, &from, message).1);
+    }
+    let event = |message: &PersonalMessage| {
+        let [told, _] = tell(&MobileEffect::Message(message.clone()), Now { mono: 0, unix: 0 });
+        // The header of a frame, and what stands around the event's name and data.
+        10 + r#"42/chat,["",]"#.len() + told.event().len() + told.data().len()
+    };
+    for bytes in [1, 16_384, 50_000, 262_144] {
+        let (mut place, mut given) = (None, 0);
+        loop {
+            let part = queued_from(&mut store, &to, place, bytes);
+            let written: usize = part.messages.iter().map(event).sum();
+            assert!(written <= bytes || part.messages.len() == 1, "{written} of {bytes}");
+            // As much as fits, or nearly.
+            assert!(!part.has_more || written + 2 * 30_000 > bytes, "{written} of {bytes}");
+            given += part.messages.len();
+            place = Some(part.place);
+            if !part.has_more {
+                break;
+            }
         }
+        assert_eq!(given, 40);
     }
-    assert_eq!((given, parts), (40, 3));
 }
 
 #[test]

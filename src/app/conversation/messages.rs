@@ -6,7 +6,7 @@ use crate::app::conversation::content::{Author, Fields};
 use crate::app::conversation::{Purpose, Refused, conversation_id, shapes};
 use crate::app::{Context, Session, StoreRequest, person, string};
 use crate::metrics::LimitKind;
-use crate::proto::json::Raw;
+use crate::proto::json::{self, Raw};
 use crate::record::{Answer, Conversation, Person, Write};
 
 impl Session {
@@ -75,23 +75,13 @@ impl Session {
         let mut bytes = 0;
         for conversation in conversations {
             let last = conversation.last_message.as_ref();
-            bytes += last.map_or(0, |message| json_length(&message.content));
+            bytes += last.map_or(0, |message| json::str_bytes(&message.content));
             let last = last.filter(|_| bytes <= context.settings.unread_bytes);
             context.out.reply(self.reply_to(context), "conversation:unread", |object| {
                 shapes::unread(conversation.id, conversation.unread, last, object);
             });
         }
     }
-}
-
-/// The bytes of a text as JSON: one that needs escapes may grow to six times its length.
-fn json_length(text: &str) -> usize {
-    let escaped = |byte: u8| match byte {
-        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 8 | 12 => 2,
-        0..0x20 => 6,
-        _ => 1,
-    };
-    text.bytes().map(escaped).sum()
 }
 
 /// The message that a request names.

@@ -375,6 +375,23 @@ fn a_stop_that_could_not_be_published_is_tried_again() {
 }
 
 #[test]
+fn a_start_that_could_not_be_published_is_none() {
+    let mut bench = Bench::new();
+    bench.settings.typing = Some(Rate::per_seconds(1, 60));
+    bench.say("typing:start", &here());
+    assert_eq!(bench.answer(pair())[0], indicator(true));
+    let asked = Asked { event: "typing:start", ack: Some(CONVERSATION.as_u64_pair().1) };
+    for _ in 0..3 {
+        let words = bench.input(Input::Busy(asked));
+        assert_eq!(words[0], "deadline");
+        assert!(words[1].contains("RATE_LIMITED"), "{words:?}");
+        assert_eq!(bench.session.typing_deadline(), None);
+        // It is published again, as it was not, and counts as the first.
+        assert_eq!(bench.say("typing:start", &here())[0], indicator(true));
+    }
+}
+
+#[test]
 fn a_status_is_told_to_the_user_and_the_contacts() {
     for status in Status::ALL.map(Status::name) {
         let mut bench = Bench::new();

@@ -98,6 +98,16 @@ impl Session {
         }
     }
 
+    /// The router could not take a start, and the client is told so: it does not type there, and nothing is counted.
+    pub(super) fn take_back_start(&mut self, bits: Option<u64>, context: &mut Context<'_>) {
+        let Some(chat) = self.chat() else { return };
+        let is_it = |(id, _): &(Uuid, SmolStr)| Some(id.as_u64_pair().1) == bits;
+        if chat.typing.take(is_it).is_some() {
+            self.user.give_back(Meter::Typing, context.settings.typing);
+            context.out.push(Output::Deadline);
+        }
+    }
+
     /// `typing:indicator {conversation_id, user_id, username, is_typing, timestamp}`
     fn publish_typing(
         &self,
@@ -118,7 +128,7 @@ impl Session {
         let event = if is_typing { "typing:start" } else { "typing:stop" };
         context.out.push(Output::Publish {
             publication: news.to_room(&RoomName::joined(conversation, other)),
-            // No wire of this app has acknowledgements: it says which stop is to be tried again.
+            // No wire of this app has acknowledgements: it says which change was not taken.
             asked: Asked { event, ack: Some(conversation.as_u64_pair().1) },
             confirmation: 0..0,
             counted: false,

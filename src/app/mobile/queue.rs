@@ -5,21 +5,25 @@
 //! that is lost, or will be found to be. Nobody can tell the latter from one that is only quiet, so a connection that comes
 //! meanwhile is given what waits for the quiet one too; the message's id is the same.
 //!
-//! The store is asked when the client connects. Its answer has its place among the messages that are told live: all that
-//! came before it is in it. So what comes live before the answer is passed over, and nothing is lost, doubled or swapped.
+//! The store is asked when the client connects, and again when what it has answered is written, until it has no more: each
+//! connection keeps its own place, so that what others are given, or show to have, is nothing to it. The store's answers have
+//! their place among the messages that are told live: all that came before the last one is in them. So what comes live before
+//! that is passed over, and nothing is lost, doubled or swapped.
 //! What the connection was sent counts as given once it is written and any packet of the client's follows
 //! (`spec/decisions.md` 13), and waits no longer from then on, whoever else connects.
 
 use crate::app::mobile::{Purpose, shapes};
-use crate::app::{Context, ReplyTo, Session, State};
-use crate::record::mobile::{MobileWrite, Queued};
+use crate::app::{Context, Output, ReplyTo, Session, State};
+use crate::record::mobile::{MobileWrite, Place, Queued};
 
 /// What a connection has been given.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    /// The store is to be asked, when the client has shown that it has what it was sent before.
+    /// How far the client was given what was said; `None`: it was given nothing.
+    place: Option<Place>,
+    /// The store is to be asked, when what the client was sent before is written.
     is_due: bool,
-    /// All that waited was given: what comes live is for this client too.
+    /// All that was said was given: what comes live is for this client too.
     is_live: bool,
     /// The number of the last message that the client has been sent, if it has not shown to have it.
     sent: Option<u64>,
@@ -58,36 +62,47 @@ impl Session {
     /// The client has what it was sent.
     pub(super) fn heard(&mut self, context: &mut Context<'_>) {
         let Some(mobile) = self.mobile() else { return };
-        let is_due = std::mem::take(&mut mobile.queue.is_due);
         if let Some(up_to) = mobile.queue.sent.take() {
             let write = MobileWrite::Given { user: self.user.id().clone(), up_to };
             if self.ask_mobile(Purpose::Given(up_to), write, context).is_err() {
                 self.not_stored(Purpose::Given(up_to));
             }
         }
-        // After that, so that it is not given the same again.
-        if is_due {
+        self.go_on_giving(context);
+    }
+
+    /// What the client was given before is written: asks for what comes next.
+    pub(super) fn go_on_giving(&mut self, context: &mut Context<'_>) {
+        if self.mobile().is_some_and(|mobile| std::mem::take(&mut mobile.queue.is_due)) {
             self.ask_queue(context);
         }
     }
 
-    /// Asks for what waits.
+    /// Asks for what is to be given next.
     pub(super) fn ask_queue(&mut self, context: &mut Context<'_>) {
-        let write = MobileWrite::Queued { user: self.user.id().clone() };
+        let Some(place) = self.mobile().map(|mobile| mobile.queue.place) else { return };
+        let (user, bytes) = (self.user.id().clone(), context.settings.queued_bytes);
+        let write = MobileWrite::Queued { user, place, bytes };
         if self.ask_mobile(Purpose::Queue, write, context).is_err() {
             self.not_stored(Purpose::Queue);
         }
     }
 
-    /// Gives the client what waited.
+    /// Gives the client what was said.
     pub(super) fn give_queued(&mut self, queued: &Queued, context: &mut Context<'_>) {
         let to = ReplyTo { ack: None, ..self.reply_to(context) };
         for message in &queued.messages {
             context.out.reply(to, shapes::event_of(message), |object| shapes::message(message, object));
         }
         let Some(queue) = self.mobile().map(|mobile| &mut mobile.queue) else { return };
+        queue.place = Some(queued.place);
         queue.is_due = queued.has_more;
         queue.is_live = !queued.has_more;
-        queue.sent = queue.sent.max(queued.messages.last().map(|last| last.number));
+        if !queued.messages.is_empty() {
+            queue.sent = queue.sent.max(Some(queued.place.after));
+        }
+        if queued.has_more {
+            context.out.push(Output::Written);
+        }
     }
 }

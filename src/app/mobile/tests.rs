@@ -10,7 +10,7 @@ use crate::auth::{Identity, Verifier};
 use crate::limits::Rate;
 use crate::proto::json::Parser;
 use crate::proto::ws;
-use crate::record::mobile::{NewPersonalMessage, PersonalMessage, Queued};
+use crate::record::mobile::{NewPersonalMessage, PersonalMessage, Place, Queued};
 use crate::room::publication::{ClientId, Publication, Target};
 use crate::settings::{AuthSettings, Secret};
 use crate::time::Now;
@@ -102,8 +102,9 @@ impl Bench {
 
     /// What waits, for what was asked first.
     fn give(&mut self, messages: Vec<PersonalMessage>, has_more: bool) -> Vec<String> {
-        assert_eq!(self.asked[0].1, MobileWrite::Queued { user: "ada".into() });
-        self.answer(Ok(MobileAnswer::Queued(Queued { messages, has_more })))
+        assert!(matches!(self.asked[0].1, MobileWrite::Queued { .. }), "{:?}", self.asked);
+        let place = place(messages.last().map_or(0, |last| last.number));
+        self.answer(Ok(MobileAnswer::Queued(Queued { messages, place, has_more })))
     }
 
     fn busy(&mut self) -> Vec<String> {
@@ -144,6 +145,7 @@ impl Bench {
                     self.asked.push((ticket, write));
                     (None, 0..0)
                 }
+                Output::Written => (Some("written".to_owned()), 0..0),
                 Output::Deadline => (Some("deadline".to_owned()), 0..0),
                 Output::Close(reason) => (Some(format!("close {}", reason.code())), 0..0),
                 other => panic!("{other:?}"),
@@ -246,6 +248,16 @@ fn deadline() -> String {
     "deadline".to_owned()
 }
 
+/// Where a client is that has all up to a message.
+fn place(after: u64) -> Place {
+    Place { after, until: 2, left: 400 }
+}
+
+fn queued(place: Option<Place>) -> MobileWrite {
+    let bytes = AppSettings::default().queued_bytes;
+    MobileWrite::Queued { user: "ada".into(), place, bytes }
+}
+
 fn given(up_to: u64) -> MobileWrite {
     MobileWrite::Given { user: "ada".into(), up_to }
 }
@@ -293,21 +305,39 @@ fn what_was_given_is_noted_when_the_client_is_heard() {
 }
 
 #[test]
-fn much_is_given_in_parts_each_when_the_one_before_has_come() {
+fn much_is_given_in_parts_each_when_the_one_before_is_written() {
     let mut bench = Bench::chat();
     bench.input(Input::Opened { offset: None });
-    assert_eq!(bench.give(vec![message(1, "a")], true).len(), 1);
+    assert_eq!(bench.asked[0].1, queued(None));
+    let words = bench.give(vec![message(1, "a")], true);
+    assert_eq!(words, [event("message:received", &written("a")), "written".to_owned()]);
     assert!(!bench.session.takes_message(3));
-    bench.input(Input::Heard);
-    let asked: Vec<_> = bench.asked.iter().map(|(_, write)| write.clone()).collect();
-    assert_eq!(asked, [given(1), MobileWrite::Queued { user: "ada".into() }]);
-    bench.asked.remove(0);
-    // Nothing was sent that could be shown to have come.
-    assert!(!bench.session.awaits_word());
+    // Nobody has said anything, and need not.
+    assert_eq!(bench.input(Input::Written), [""; 0]);
+    assert_eq!(bench.asked[0].1, queued(Some(place(1))));
+    assert_eq!(bench.input(Input::Written), [""; 0]);
+    assert_eq!(bench.asked.len(), 1);
     assert_eq!(bench.give(vec![message(2, "b"), message(3, "c")], false).len(), 2);
     assert!(bench.session.takes_message(4));
     bench.input(Input::Heard);
     assert_eq!(bench.written(), given(4));
+    assert_eq!(bench.input(Input::Written), [""; 0]);
+    assert!(bench.asked.is_empty());
+}
+
+#[test]
+fn a_part_begins_where_this_connection_is_whatever_was_noted() {
+    let mut bench = Bench::chat();
+    bench.input(Input::Opened { offset: None });
+    bench.give(vec![message(1, "a")], true);
+    // The client is heard before it is known that all is written; the store notes nothing.
+    bench.input(Input::Heard);
+    let asked: Vec<_> = bench.asked.iter().map(|(_, write)| write.clone()).collect();
+    assert_eq!(asked, [given(1), queued(Some(place(1)))]);
+    assert_eq!(bench.busy(), [""; 0]);
+    assert_eq!(bench.give(vec![message(2, "b")], false).len(), 1);
+    bench.input(Input::Heard);
+    assert_eq!(bench.written(), given(2));
 }
 
 #[test]
@@ -374,11 +404,13 @@ fn a_message_goes_to_the_store_and_its_acknowledgement_is_the_message() {
     let sent = |first| Ok(MobileAnswer::Sent { message: message(7, "hi"), first });
     // The event comes to all connections, this one too, from the router.
     assert_eq!(bench.answer(sent(true)), [ack(&written("hi"))]);
-    // Nobody is told of one that was said before, but who says it again.
+    // Nobody is told of one that was said before; who asks is answered.
     bench.ask("message:send", data);
-    assert_eq!(bench.answer(sent(false)), confirmed("message:received", &written("hi")));
-    bench.say("message:send", data);
-    assert_eq!(bench.answer(sent(true)), [""; 0]);
+    assert_eq!(bench.answer(sent(false)), [ack(&written("hi"))]);
+    for first in [true, false] {
+        bench.say("message:send", data);
+        assert_eq!(bench.answer(sent(first)), [""; 0]);
+    }
     bench.say("message:send", r#"{"recipientId":12,"mediaUrl":"https://example.com/1.png","type":"image"}"#);
     let MobileWrite::Send { message, .. } = &bench.asked[0].1 else { panic!() };
     assert_eq!((&*message.recipient, &*message.kind, &*message.content), ("12", "image", ""));
@@ -461,6 +493,25 @@ fn a_stop_that_could_not_be_published_is_tried_again() {
     bench.now.mono = bench.session.typing_deadline().expect("it is due again");
     assert_eq!(bench.input(Input::TypingOver), [typing("typing:stop"), deadline()]);
     assert_eq!(bench.session.typing_deadline(), None);
+}
+
+#[test]
+fn a_start_that_could_not_be_published_is_none() {
+    let mut bench = Bench::live();
+    bench.settings.typing = Some(Rate::per_seconds(1, 60));
+    let asked = Asked { event: "typing:start", ack: Some(5) };
+    for _ in 0..3 {
+        // Each is published, as none was, and none is counted.
+        assert_eq!(bench.ask("typing:start", TO_BOB)[0], typing("typing:start"));
+        let words = bench.input(Input::Busy(asked));
+        assert_eq!(words[0], "deadline");
+        assert!(words[1].contains("RATE_LIMITED") && words[2].starts_with("43/chat,5["), "{words:?}");
+        assert_eq!(bench.session.typing_deadline(), None);
+    }
+    // One that goes on is not taken back by what is refused elsewhere.
+    assert_eq!(bench.ask("typing:start", TO_BOB)[0], typing("typing:start"));
+    assert!(bench.ask("typing:start", r#"{"recipientId":"eve"}"#)[0].contains("RATE_LIMITED"));
+    assert!(bench.session.typing_deadline().is_some());
 }
 
 #[test]

@@ -101,6 +101,15 @@ impl Session {
         context.out.push(Output::Deadline);
     }
 
+    /// The router could not take a start, and the client is told so: it does not type there, and nothing is counted.
+    pub(in crate::app) fn take_back_mobile_start(&mut self, context: &mut Context<'_>) {
+        let Some(mobile) = self.mobile() else { return };
+        let Some(other) = mobile.started.take() else { return };
+        mobile.typing.take(|known| *known == other);
+        self.user.give_back(Meter::Typing, context.settings.typing);
+        context.out.push(Output::Deadline);
+    }
+
     /// To whom the client types: `recipientId`, or the other user of `roomId`.
     fn typing_to(&self, data: Raw<'_>) -> Result<SmolStr, Refused> {
         match data.get("recipientId").filter(|id| !id.is_null()) {
@@ -140,8 +149,11 @@ impl Session {
         let news = News::of_app(App::Mobile, name, context.now, |object| {
             self.typing_object(other, context, object);
         });
-        if is_stop && let Some(mobile) = self.mobile() {
-            mobile.stopped.push(other.clone());
+        if let Some(mobile) = self.mobile() {
+            match is_stop {
+                true => mobile.stopped.push(other.clone()),
+                false => mobile.started = Some(other.clone()),
+            }
         }
         context.out.push(Output::Publish {
             publication: news.to_user(other),

@@ -67,6 +67,16 @@ pub fn write_str(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
+/// Bytes of `text` as [`write_str`] writes it.
+pub fn str_bytes(text: &str) -> usize {
+    let escaped = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x8 | 0xc => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    2 + text.bytes().map(escaped).sum::<usize>()
+}
+
 fn write_escape(out: &mut Vec<u8>, byte: u8) {
     const HEX: [u8; 16] = *b"0123456789abcdef";
     match byte {

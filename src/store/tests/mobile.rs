@@ -1,7 +1,7 @@
 //! The ways that SQLite takes for `mobile`: along an index each, however long the histories.
 
 use super::*;
-use crate::record::mobile::{MobileAnswer, MobileQuery, MobileWrite, NewPersonalMessage};
+use crate::record::mobile::{MobileAnswer, MobileQuery, MobileWrite, NewPersonalMessage, Place};
 use crate::store::mobile;
 
 fn write(database: &mut Database, write: MobileWrite) -> Answer {
@@ -33,7 +33,7 @@ fn everything(database: &mut Database) {
         say(database, "anna", "bert", name);
     }
     for change in [
-        MobileWrite::Queued { user: "bert".into() },
+        MobileWrite::Queued { user: "bert".into(), place: None, bytes: 1 },
         MobileWrite::Given { user: "bert".into(), up_to: 1 },
         MobileWrite::SetBalance { user: "anna".into(), currency: "BTC".into(), balance: "1".into() },
         MobileWrite::AddTransaction { user: "anna".into(), id: "t".into(), data: "{}".into() },
@@ -81,8 +81,11 @@ fn nothing_is_scanned_or_sorted() {
                 by_number,
             ],
         ),
-        (mobile::QUEUED, &["SEARCH q USING PRIMARY KEY (user=?)", by_number]),
-        (mobile::IS_FULL, &["SEARCH personal_queue USING PRIMARY KEY (user=?)"]),
+        (mobile::NEXT, &["SEARCH m USING INDEX personal_messages_received (recipient=? AND rowid>?)"]),
+        (
+            mobile::NEWEST,
+            &["SEARCH personal_messages USING COVERING INDEX personal_messages_received (recipient=?)"],
+        ),
         (
             mobile::TRANSACTIONS,
             &["SEARCH wallet_transactions USING INDEX wallet_transactions_newest (user=? AND rowid<?)"],
@@ -160,7 +163,7 @@ fn every_page_of_a_long_history_costs_the_same() {
 }
 
 #[test]
-fn a_message_costs_the_same_in_a_long_history_and_behind_many_that_wait() {
+fn a_message_costs_the_same_in_a_long_history() {
     let file = File::new();
     let mut database = file.open();
     long_histories(&mut database, LONG / 4);
@@ -174,12 +177,29 @@ fn a_message_costs_the_same_in_a_long_history_and_behind_many_that_wait() {
     cost("cleo", "dora", "0");
     let (short, long) = (cost("cleo", "dora", "1"), cost("anna", "bert", "1"));
     assert!(long <= short + short / 4, "{long} steps in a long history, {short} in a short one");
-    let costs: Vec<i32> = (2..700).map(|name| cost("cleo", "dora", &name.to_string())).collect();
-    // As many are counted as wait, at most; and none is added to those.
-    let most = MobileQuery::MOST_QUEUED as i32;
-    assert!(costs.iter().max().is_some_and(|worst| *worst <= short + 4 * most), "{costs:?}");
-    let full = &costs[costs.len() - 2..];
-    assert_eq!(full[0], full[1]);
+}
+
+#[test]
+fn what_is_given_costs_as_much_as_there_is_of_it_however_much_waits() {
+    let file = File::new();
+    let mut database = file.open();
+    let count = LONG / 4;
+    long_histories(&mut database, count);
+    let profiles = watch(&mut database);
+    let mut give = |place| {
+        take(&profiles);
+        let user = "bert".into();
+        let answer = write(&mut database, MobileWrite::Queued { user, place, bytes: usize::MAX });
+        let Answer::Mobile(MobileAnswer::Queued(queued)) = answer else { panic!("{answer:?}") };
+        let taken = take(&profiles);
+        assert!(taken.iter().all(|profile| profile.scanned + profile.sorted + profile.indexed == 0));
+        (queued, taken.iter().map(|profile| profile.steps).sum::<i32>())
+    };
+    let (first, long) = give(None);
+    assert_eq!((first.messages.len(), first.has_more), (MobileQuery::MOST_QUEUED, false));
+    let (last, short) = give(Some(Place { after: u64::from(count) - 499, until: 0, left: 0 }));
+    assert_eq!((last.messages.len(), last.has_more), (MobileQuery::MOST_QUEUED, false));
+    assert!(long <= short + short / 4, "{long} steps where much waits, {short} where nothing does");
 }
 
 #[test]

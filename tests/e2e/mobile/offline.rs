@@ -170,28 +170,85 @@ fn at_most_500_are_given_and_the_history_has_the_rest() {
 }
 
 #[test]
-fn much_text_is_given_in_parts() {
-    let broker = Broker::start(&NO_LIMITS);
-    let content = |n: usize| format!("{n}:{}", "\u{1}x".repeat(1_900));
-    for n in 0..100 {
-        say(broker.public, "ada", "bob", &content(n));
-    }
-    for transport in [Transport::WebSocket, Transport::Polling] {
-        let mut client = Mobile::chat(broker.public, transport, "bob");
-        let mut given = Vec::new();
-        while given.len() < 100 {
-            // Each heartbeat says that the part before has come.
-            given.extend(client.before_heartbeat(CHAT));
+fn much_text_is_given_in_parts_to_a_client_that_says_nothing() {
+    everywhere(&NO_LIMITS, |broker, transport| {
+        let (ada, bob) = (&*name("ada", transport), &*name("bob", transport));
+        let content = |n: usize| format!("{n}:{}", "\u{1}x".repeat(1_900));
+        // Six bytes for every other character: four times what is given at once.
+        for n in 0..80 {
+            say(broker.public, ada, bob, &content(n));
         }
-        let contents: Vec<_> = given.iter().map(|event| event[1]["content"].as_str().unwrap()).collect();
-        assert_eq!(contents, (0..100).map(content).collect::<Vec<_>>());
+        let mut client = Mobile::chat(broker.public, transport, bob);
+        assert_eq!(client.contents(80), (0..80).map(content).collect::<Vec<_>>());
+        say(broker.public, ada, bob, "live");
+        assert_eq!(client.contents(1), ["live"]);
+        client.expect_nothing(CHAT);
+    });
+}
+
+#[test]
+fn what_comes_live_reaches_a_device_before_which_more_than_are_given_have_waited() {
+    everywhere(&NO_LIMITS, |broker, transport| {
+        let (ada, bob) = (&*name("ada", transport), &*name("bob", transport));
+        let content = |n: usize| format!("{n}:{}", "x".repeat(1_500));
+        for n in 0..520 {
+            say(broker.public, ada, bob, &content(n));
+        }
+        let mut client = Mobile::chat(broker.public, transport, bob);
+        // It has been given nothing but the first part, or not even that.
+        say(broker.public, ada, bob, "live");
+        assert_eq!(client.contents(500), (0..500).map(content).collect::<Vec<_>>());
+        assert_eq!(client.contents(1), ["live"]);
         client.expect_nothing(CHAT);
         drop(client);
-        broker.wait_for_metric("fanfare_connections", &["app=\"mobile\""], 0.0);
-        for n in 0..100 {
-            say(broker.public, "ada", "bob", &content(n));
+        // What the history has is not given later.
+        let mut client = Mobile::chat(broker.public, transport, bob);
+        client.expect_nothing(CHAT);
+    });
+}
+
+#[test]
+fn what_another_device_shows_to_have_is_given_all_the_same() {
+    everywhere(&NO_LIMITS, |broker, transport| {
+        let (ada, bob) = (&*name("ada", transport), &*name("bob", transport));
+        let content = |n: usize| format!("{n}:{}", "x".repeat(3_900));
+        let all: Vec<_> = (0..150).map(content).collect();
+        for content in &all {
+            say(broker.public, ada, bob, content);
         }
-    }
+        let mut quick = Mobile::chat(broker.public, transport, bob);
+        // What it is sent waits for its polls: it is in its first part when the other one has all.
+        let mut slow = Mobile::chat(broker.public, Transport::Polling, bob);
+        assert_eq!(quick.contents(150), all);
+        let live = say(broker.public, ada, bob, "live");
+        assert_eq!(quick.expect(CHAT, "message:received"), live);
+        quick.expect_nothing(CHAT);
+        assert_eq!(slow.contents(150), all);
+        assert_eq!(slow.expect(CHAT, "message:received"), live);
+        for device in [&mut quick, &mut slow] {
+            device.expect_nothing(CHAT);
+        }
+        let mut third = Mobile::chat(broker.public, transport, bob);
+        third.expect_nothing(CHAT);
+    });
+}
+
+#[test]
+fn what_waits_fits_into_whatever_a_client_may_hold_up() {
+    everywhere(&[NO_LIMITS[0], NO_LIMITS[1], "limits.outbox = 65536"], |broker, transport| {
+        let (ada, bob) = (&*name("ada", transport), &*name("bob", transport));
+        // One alone is more than is given at once of others.
+        let content = |n: usize| match n % 10 {
+            0 => format!("{n}:{}", "\u{1}".repeat(3_900)),
+            _ => format!("{n}:{}", "x".repeat(3_500)),
+        };
+        for n in 0..120 {
+            say(broker.public, ada, bob, &content(n));
+        }
+        let mut client = Mobile::chat(broker.public, transport, bob);
+        assert_eq!(client.contents(120), (0..120).map(content).collect::<Vec<_>>());
+        client.expect_nothing(CHAT);
+    });
 }
 
 #[test]

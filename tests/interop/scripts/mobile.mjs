@@ -48,7 +48,7 @@ await run({
     for (const client of [first, second, sender]) {
       assert.deepEqual(await client.event("message:received"), sent);
     }
-    assert.deepEqual(await sender.confirmed("message:send", { recipientId: bob, content: "live", clientMessageId: "c1" }, "message:received"), sent);
+    assert.deepEqual(await sender.ask("message:send", { recipientId: bob, content: "live", clientMessageId: "c1" }), sent);
     sender.socket.emit("typing:start", { recipientId: bob });
     for (const client of [first, second]) {
       assert.equal((await client.event("typing:start")).roomId, sent.roomId);

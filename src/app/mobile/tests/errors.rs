@@ -293,9 +293,9 @@ proptest! {
                 Some(Step::Stored(ticket, answer)) => {
                     let answer = match answer {
                         0 => Ok(MobileAnswer::Sent { message: message(number, "hi"), first: false }),
-                        1 => Ok(MobileAnswer::Queued(Queued { messages: vec![message(number, "hi")], has_more: true })),
+                        1 => Ok(MobileAnswer::Queued(Queued { messages: vec![message(number, "hi")], place: place(number), has_more: true })),
                         2 => Err(Refusal::Internal { error_id: MESSAGE }),
-                        _ => Ok(MobileAnswer::Queued(Queued { messages: vec![], has_more: false })),
+                        _ => Ok(MobileAnswer::Queued(Queued { messages: vec![], place: place(0), has_more: false })),
                     };
                     let ticket = match bench.asked.is_empty() {
                         true => ticket,
