@@ -115,7 +115,7 @@ fn a_message_is_checked_counted_and_sent() {
     let (send, body) = (Endpoint::Send, r#"{"recipientId":"bob","content":"hi","clientMessageId":"c1"}"#);
     for (bad, field) in [
         ("{", "VALIDATION_ERROR"),
-        ("[]", "recipientId"),
+        ("[]", "VALIDATION_ERROR"),
         (r#"{"recipientId":"ada","content":"hi"}"#, "recipientId"),
         (r#"{"recipientId":"","content":"hi"}"#, "recipientId"),
         (r#"{"recipientId":"bob"}"#, "content"),
