@@ -4,8 +4,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use smol_str::SmolStr;
 use uuid::Uuid;
 
-use super::database::{Stop, Work};
 use super::rows::{id, some_text, text};
+use super::work::{Stop, Work};
 use crate::record::{
     Account, Answer, NewAccount, NewRefreshToken, Query, Refreshed, Refusal, TokenFault, TokenHash,
 };

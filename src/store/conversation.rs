@@ -5,9 +5,9 @@ use smol_str::SmolStr;
 use uuid::Uuid;
 
 use super::cache::{Cache, Pair};
-use super::database::{Stop, Work};
 use super::history;
 use super::rows::{id, text};
+use super::work::{Stop, Work};
 use crate::record::{Answer, Effect, Person, Refusal};
 
 const PAIR_BY_ID: &str = "SELECT number, id, first, second FROM conversations WHERE id = ?1";

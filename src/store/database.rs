@@ -15,6 +15,8 @@ use uuid::Uuid;
 
 use super::cache::Cache;
 use super::error::{Fault, StoreError};
+use super::history::Miscount;
+use super::work::{Stop, Work};
 use super::{account, conversation, history, message, mobile, schema, support};
 use crate::record::{Answer, Effect, Query, Refusal, Write};
 use crate::time::{Now, monotonic};
@@ -27,36 +29,6 @@ const STATEMENTS: usize = 192;
 
 /// How often the same fault is logged, nanoseconds.
 const FAULT_LINES: u64 = 1_000_000_000;
-
-/// Why a request was not carried out.
-#[derive(Debug)]
-pub(super) enum Stop {
-    /// It may not be, or it cannot. Nothing was written that should not be.
-    Refused(Refusal),
-    /// The database failed.
-    Failed(rusqlite::Error),
-}
-
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Stop {
-        Stop::Refused(refusal)
-    }
-}
-
-impl From<rusqlite::Error> for Stop {
-    fn from(error: rusqlite::Error) -> Stop {
-        Stop::Failed(error)
-    }
-}
-
-/// What statements work on.
-pub(super) struct Work<'a> {
-    pub connection: &'a Connection,
-    pub cache: &'a mut Cache,
-    pub effects: &'a mut Vec<Effect>,
-    /// The time of the request, Unix ms.
-    pub at: u64,
-}
 
 /// The whole transaction is undone, so that every request in it has failed.
 #[derive(Debug)]
@@ -278,19 +250,6 @@ impl Database {
         let found = history::miscounts(&self.connection);
         found.map_err(|error| self.internal(&error))
     }
-}
-
-/// A count that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Miscount {
-    /// Whose.
-    pub user: String,
-    /// Of which conversation.
-    pub conversation: String,
-    /// The count that is kept.
-    pub kept: u64,
-    /// The messages that are unread.
-    pub counted: u64,
 }
 
 fn dispatch(work: &mut Work<'_>, write: &Write) -> Result<Answer, Stop> {

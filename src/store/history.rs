@@ -8,10 +8,10 @@ use uuid::Uuid;
 use super::account;
 use super::cache::{Cache, Pair};
 use super::conversation::{find, find_own};
-use super::database::{Miscount, Stop};
 use super::mobile;
 use super::rows::{self, id, message_columns, some_text, text};
 use super::support;
+use super::work::Stop;
 use crate::record::{Answer, Conversation, Cursor, Message, Page, Person, Query, Refusal};
 
 /// Photos in a list of those whose time is over.
@@ -225,6 +225,19 @@ fn due(connection: &Connection, now: u64) -> Result<Answer, Stop> {
     let mut statement = connection.prepare_cached(DUE)?;
     let found = statement.query_map(params![now, DUE_AT_ONCE], |row| id(row, 0))?;
     Ok(Answer::Due(found.collect::<rusqlite::Result<_>>()?))
+}
+
+/// A count that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Miscount {
+    /// Whose.
+    pub user: String,
+    /// Of which conversation.
+    pub conversation: String,
+    /// The count that is kept.
+    pub kept: u64,
+    /// The messages that are unread.
+    pub counted: u64,
 }
 
 /// Where the count that is kept is not the true one.

@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 use super::cache::Pair;
 use super::conversation::{find, find_own, know};
-use super::database::{Stop, Work};
 use super::history;
 use super::rows::{self, id, message_columns, some_text};
+use super::work::{Stop, Work};
 use crate::record::{Answer, Effect, Message, NewMessage, Person, Refusal};
 
 /// Photos deleted by one [`Write::Expire`](crate::record::Write::Expire).

@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use smol_str::SmolStr;
 use uuid::Uuid;
 
-use super::database::{Stop, Work};
 use super::rows::{id, some_text, text};
+use super::work::{Stop, Work};
 use crate::proto::json;
 use crate::record::mobile::{
     Balance, MobileAnswer, MobileEffect, MobileQuery, MobileWrite, NewPersonalMessage, PersonalMessage,

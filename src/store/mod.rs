@@ -25,6 +25,7 @@ mod schema;
 mod support;
 #[cfg(test)]
 mod tests;
+mod work;
 mod writer;
 
 use std::fmt;
@@ -39,8 +40,9 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-pub use database::{Database, Miscount};
+pub use database::Database;
 pub use error::{Fault, StoreError};
+pub use history::Miscount;
 
 use crate::mailbox::{Asker, Request};
 use crate::metrics::StoreMetrics;

@@ -9,8 +9,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use smol_str::SmolStr;
 use uuid::Uuid;
 
-use super::database::{Stop, Work};
 use super::rows::{id, some_text, text};
+use super::work::{Stop, Work};
 use crate::record::support::{
     Caller, ChatMessage, Member, NewChatMessage, Progress, Role, SupportAnswer, SupportEffect, SupportWrite,
 };

@@ -14,8 +14,8 @@ use crate::record::support::{
     SupportAnswer, SupportQuery,
 };
 use crate::record::{Answer, Refusal};
-use crate::store::database::Stop;
 use crate::store::rows::{id, some_text, text};
+use crate::store::work::Stop;
 
 /// What a session's columns are in a list.
 macro_rules! listed {
