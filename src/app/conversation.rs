@@ -188,12 +188,12 @@ impl Session {
         }
     }
 
-    /// When [`Input::TypingOver`] is due, monotonic ns; `None`: nobody types.
-    pub fn typing_deadline(&self) -> Option<u64> {
+    /// When [`Input::Alarm`] is due, monotonic ns: typing ends by itself, or the store is to be asked again.
+    pub fn alarm(&self) -> Option<u64> {
         match &self.state {
             State::Conversation(chat) => chat.typing.deadline(),
-            State::Mobile(mobile) => mobile.typing.deadline(),
-            State::Support(support) => Session::support_deadline(support),
+            State::Mobile(mobile) => mobile.alarm(),
+            State::Support(support) => Session::support_alarm(support),
             _ => None,
         }
     }
@@ -203,7 +203,7 @@ impl Session {
             Input::Opened { .. } => self.establish(context),
             Input::Stored { ticket, answer } => self.stored(ticket, answer, context),
             Input::StoreBusy { ticket } => self.store_busy(ticket, context),
-            Input::TypingOver => self.typing_over(context),
+            Input::Alarm => self.typing_over(context),
             Input::Gone => self.typing_gone(context),
             Input::Closing(reason) => write_closed(self.reply_to(context), context, reason),
             _ => {}
@@ -376,7 +376,7 @@ impl Session {
                 return true;
             }
             (App::Mobile, "typing:stop") => {
-                self.retry_mobile_stop(context);
+                self.retry_mobile_stop(asked, context);
                 return true;
             }
             _ => {}

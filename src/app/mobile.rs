@@ -50,7 +50,7 @@ pub(super) struct Mobile {
     /// Requests so far.
     requests: u64,
     queue: Queue,
-    pub(super) typing: Typing<SmolStr>,
+    typing: Typing<SmolStr>,
     /// To whom the input under way starts typing, and to whom it stops: the router may yet refuse to tell them.
     started: Option<SmolStr>,
     stopped: Vec<SmolStr>,
@@ -123,6 +123,13 @@ impl Refused {
     }
 }
 
+impl Mobile {
+    /// When typing ends by itself, or the store is to be asked again, monotonic ns.
+    pub(super) fn alarm(&self) -> Option<u64> {
+        self.typing.deadline().into_iter().chain(self.queue.retry()).min()
+    }
+}
+
 impl Session {
     /// What the session of this app knows. `None` for other apps, whose inputs never come here.
     fn mobile(&mut self) -> Option<&mut Mobile> {
@@ -138,10 +145,16 @@ impl Session {
             Input::Event { args, is_binary, .. } => self.mobile_packet(args, is_binary, context),
             Input::Stored { ticket, answer } => self.mobile_stored(ticket, answer, context),
             Input::StoreBusy { ticket } => self.mobile_store_busy(ticket, context),
-            Input::Heard => self.heard(context),
+            Input::Heard { all } => self.heard(all, context),
             Input::Written => self.go_on_giving(context),
-            Input::TypingOver => self.mobile_typing_over(context),
-            Input::Gone => self.mobile_gone(context),
+            Input::Alarm => {
+                self.mobile_typing_over(context);
+                self.retry_queue(context);
+            }
+            Input::Gone => {
+                self.typing_to_nobody(context);
+                self.give_no_more();
+            }
             // Clients of Socket.IO are told of a close by its own packets.
             _ => {}
         }
@@ -334,7 +347,7 @@ impl Session {
             (Purpose::Send, Err(refusal)) => {
                 self.refuse_mobile(context, &Refused::by_store(refusal), Some(SEND));
             }
-            (purpose, Err(_)) => self.not_stored(purpose),
+            (purpose, Err(_)) => self.not_stored(purpose, context),
             // The store answers what was asked.
             _ => {}
         }
@@ -344,7 +357,7 @@ impl Session {
         let Some(purpose) = self.settle_mobile(ticket, context) else { return };
         context.out.count_limit(LimitKind::Store);
         if purpose != Purpose::Send {
-            return self.not_stored(purpose);
+            return self.not_stored(purpose, context);
         }
         // What came to nothing does not count.
         self.user.give_back_message(&context.settings.messages);
@@ -352,10 +365,13 @@ impl Session {
     }
 
     /// What the session wants of the store by itself it asks again.
-    fn not_stored(&mut self, purpose: Purpose) {
+    fn not_stored(&mut self, purpose: Purpose, context: &mut Context<'_>) {
         let Some(mobile) = self.mobile() else { return };
         match purpose {
-            Purpose::Queue => mobile.queue.ask_again(),
+            Purpose::Queue => {
+                mobile.queue.ask_again(context.now);
+                context.out.push(Output::Deadline);
+            }
             Purpose::Given(up_to) => mobile.queue.not_noted(up_to),
             Purpose::Send => {}
         }

@@ -195,7 +195,7 @@ impl Session {
     }
 
     /// When typing ends by itself, monotonic ns.
-    pub(super) fn support_deadline(support: &Support) -> Option<u64> {
+    pub(super) fn support_alarm(support: &Support) -> Option<u64> {
         support.typing.deadline()
     }
 
@@ -212,7 +212,7 @@ impl Session {
                     tell::write_coming(session, user, users, now, object);
                 });
             }
-            Input::TypingOver => self.support_typing_over(context),
+            Input::Alarm => self.support_typing_over(context),
             Input::Gone => self.support_gone(context),
             // This wire has no word for the others, or they never come.
             _ => {}

@@ -65,10 +65,29 @@ impl<P: PartialEq> Typing<P> {
         self.0.iter().position(is_it).map(|at| self.0.remove(at).place)
     }
 
-    /// A stop that could not be told is told soon, unless the client types there again.
+    /// A stop that could not be told is told soon, unless the client types there again. It may be that of the place which
+    /// another one has just displaced, so there is room for as many as these.
     pub(super) fn stop_again(&mut self, place: P, now: Now) {
-        if self.0.len() < AT_ONCE && self.0.iter().all(|active| active.place != place) {
+        if self.0.len() < 2 * AT_ONCE && self.0.iter().all(|active| active.place != place) {
             self.0.push(Active { place, until: now.plus(RETRY).mono });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_that_was_not_told_is_told_even_where_all_places_are_taken() {
+        let mut typing = Typing::default();
+        let now = Now { mono: 0, unix: 0 };
+        let displaced: Vec<_> = (0..=AT_ONCE).filter_map(|place| typing.start(place, now)).collect();
+        assert_eq!(displaced, [0]);
+        typing.stop_again(0, now);
+        typing.stop_again(0, now);
+        let soon = now.plus(RETRY);
+        assert_eq!(typing.deadline(), Some(soon.mono));
+        assert_eq!((typing.take_over(soon), typing.take_over(soon)), (Some(0), None));
     }
 }

@@ -162,7 +162,7 @@ impl<N: Net> Shard<N> {
 
     /// A client that goes while it types has stopped.
     fn stop_typing(&mut self, slot: u32) {
-        if self.clients.get(slot).is_some_and(|client| client.session.typing_deadline().is_some()) {
+        if self.clients.get(slot).is_some_and(|client| client.session.alarm().is_some()) {
             // Nobody would try again when the lane has room.
             self.data_room = self.data_room.saturating_add(TYPING);
             let now = self.net.now();

@@ -98,7 +98,7 @@ impl<N: Net> Shard<N> {
                     None => self
                         .liveness(client, conn.received)
                         .min(self.token_deadline(client, now))
-                        .min(client.session.typing_deadline().map_or(Tick::MAX, wheel::tick_after)),
+                        .min(client.session.alarm().map_or(Tick::MAX, wheel::tick_after)),
                 }
             }
         })
@@ -203,12 +203,12 @@ impl<N: Net> Shard<N> {
             // It would not take its last bytes.
             return self.lost(key, CloseReason::ConnectionLost);
         }
-        let is_typing_over = client.session.typing_deadline().is_some_and(|until| until <= now.mono);
+        let is_alarm = client.session.alarm().is_some_and(|until| until <= now.mono);
         if self.token_deadline(client, now) <= tick {
             self.input(slot, Input::TokenOver, now);
         }
-        if is_typing_over {
-            self.input(slot, Input::TypingOver, now);
+        if is_alarm {
+            self.input(slot, Input::Alarm, now);
         }
         let Some(client) = self.clients.get_mut(slot) else { return };
         if client.is_closing() || self.liveness_of(slot, received) > tick {

@@ -325,11 +325,11 @@ fn conversations_are_joined_and_left_by_participants() {
 fn typing_is_told_when_it_changes() {
     let mut bench = Bench::new();
     assert_eq!(bench.say("typing:start", &here()), [""; 0]);
-    assert_eq!(bench.session.typing_deadline(), None);
+    assert_eq!(bench.session.alarm(), None);
     assert_eq!(bench.answer(pair()), [indicator(true), "deadline".to_owned()]);
     assert_eq!(bench.say("typing:start", &here()), [""; 0]);
     assert_eq!(bench.say("typing:stop", &here()), [indicator(false), "deadline".to_owned()]);
-    assert_eq!(bench.session.typing_deadline(), None);
+    assert_eq!(bench.session.alarm(), None);
     assert_eq!(bench.say("typing:stop", &here()), [""; 0]);
     assert_eq!(bench.say("typing:start", &here()), [indicator(true), "deadline".to_owned()]);
 }
@@ -350,13 +350,13 @@ fn typing_ends_by_itself_and_with_the_client() {
     bench.say("typing:start", &here());
     bench.answer(pair());
     let start = bench.now.mono;
-    assert_eq!(bench.session.typing_deadline(), Some(start + 5_000_000_000));
-    assert_eq!(bench.input(Input::TypingOver), ["deadline"]);
+    assert_eq!(bench.session.alarm(), Some(start + 5_000_000_000));
+    assert_eq!(bench.input(Input::Alarm), ["deadline"]);
     bench.wait(Duration::from_millis(900));
     bench.say("typing:start", &here());
-    assert_eq!(bench.session.typing_deadline(), Some(start + 5_900_000_000));
+    assert_eq!(bench.session.alarm(), Some(start + 5_900_000_000));
     bench.now.mono = start + 5_900_000_000;
-    assert_eq!(bench.input(Input::TypingOver), [indicator(false), "deadline".to_owned()]);
+    assert_eq!(bench.input(Input::Alarm), [indicator(false), "deadline".to_owned()]);
     bench.say("typing:start", &here());
     assert_eq!(bench.input(Input::Gone), [indicator(false)]);
     assert_eq!(bench.input(Input::Gone), [""; 0]);
@@ -370,8 +370,8 @@ fn a_stop_that_could_not_be_published_is_tried_again() {
     bench.say("typing:stop", &here());
     let asked = Asked { event: "typing:stop", ack: Some(CONVERSATION.as_u64_pair().1) };
     assert_eq!(bench.input(Input::Busy(asked)), ["deadline"]);
-    bench.now.mono = bench.session.typing_deadline().expect("it is due again");
-    assert_eq!(bench.input(Input::TypingOver), [indicator(false), "deadline".to_owned()]);
+    bench.now.mono = bench.session.alarm().expect("it is due again");
+    assert_eq!(bench.input(Input::Alarm), [indicator(false), "deadline".to_owned()]);
 }
 
 #[test]
@@ -385,7 +385,7 @@ fn a_start_that_could_not_be_published_is_none() {
         let words = bench.input(Input::Busy(asked));
         assert_eq!(words[0], "deadline");
         assert!(words[1].contains("RATE_LIMITED"), "{words:?}");
-        assert_eq!(bench.session.typing_deadline(), None);
+        assert_eq!(bench.session.alarm(), None);
         // It is published again, as it was not, and counts as the first.
         assert_eq!(bench.say("typing:start", &here())[0], indicator(true));
     }

@@ -10,11 +10,14 @@
 //! their place among the messages that are told live: all that came before the last one is in them. So what comes live before
 //! that is passed over, and nothing is lost, doubled or swapped.
 //! What the connection was sent counts as given once it is written and any packet of the client's follows
-//! (`spec/decisions.md` 13), and waits no longer from then on, whoever else connects.
+//! (`spec/decisions.md` 13), part by part, and waits no longer from then on, whoever else connects.
+
+use std::time::Duration;
 
 use crate::app::mobile::{Purpose, shapes};
 use crate::app::{Context, Output, ReplyTo, Session, State};
 use crate::record::mobile::{MobileWrite, Place, Queued};
+use crate::time::Now;
 
 /// What a connection has been given.
 #[derive(Debug, Default)]
@@ -25,19 +28,31 @@ pub(super) struct Queue {
     is_due: bool,
     /// All that was said was given: what comes live is for this client too.
     is_live: bool,
-    /// The number of the last message that the client has been sent, if it has not shown to have it.
+    /// When the store is asked again that could not answer, monotonic ns.
+    retry: Option<u64>,
+    /// The number of the last message that the client is being sent.
     sent: Option<u64>,
+    /// The number of the last that is written, if the client has not shown to have it.
+    written: Option<u64>,
 }
 
+/// When the store is asked again.
+const RETRY: Duration = Duration::from_millis(200);
+
 impl Queue {
+    /// When the store is to be asked again, monotonic ns.
+    pub(super) fn retry(&self) -> Option<u64> {
+        self.retry
+    }
+
     /// The store has not answered.
-    pub(super) fn ask_again(&mut self) {
-        self.is_due = true;
+    pub(super) fn ask_again(&mut self, now: Now) {
+        self.retry = Some(now.plus(RETRY).mono);
     }
 
     /// The store has not noted that all up to this one were given.
     pub(super) fn not_noted(&mut self, up_to: u64) {
-        self.sent = self.sent.max(Some(up_to));
+        self.written = self.written.max(Some(up_to));
     }
 }
 
@@ -51,30 +66,46 @@ impl Session {
         mobile.queue.is_live
     }
 
-    /// Whether anything waits for the client to show that it has what it was sent: [`Input::Heard`](crate::app::Input).
+    /// Whether anything waits for the client to show that it has what was written: [`Input::Heard`](crate::app::Input).
     pub fn awaits_word(&self) -> bool {
         match &self.state {
-            State::Mobile(mobile) => mobile.queue.is_due || mobile.queue.sent.is_some(),
+            State::Mobile(mobile) => mobile.queue.sent.or(mobile.queue.written).is_some(),
             _ => false,
         }
     }
 
-    /// The client has what it was sent.
-    pub(super) fn heard(&mut self, context: &mut Context<'_>) {
-        let Some(mobile) = self.mobile() else { return };
-        if let Some(up_to) = mobile.queue.sent.take() {
-            let write = MobileWrite::Given { user: self.user.id().clone(), up_to };
-            if self.ask_mobile(Purpose::Given(up_to), write, context).is_err() {
-                self.not_stored(Purpose::Given(up_to));
-            }
+    /// The client has what was written; `all`: what it was sent, too.
+    pub(super) fn heard(&mut self, all: bool, context: &mut Context<'_>) {
+        let Some(queue) = self.mobile().map(|mobile| &mut mobile.queue) else { return };
+        let sent = if all { queue.sent.take() } else { None };
+        let Some(up_to) = queue.written.take().max(sent) else { return };
+        let write = MobileWrite::Given { user: self.user.id().clone(), up_to };
+        if self.ask_mobile(Purpose::Given(up_to), write, context).is_err() {
+            self.not_stored(Purpose::Given(up_to), context);
         }
-        self.go_on_giving(context);
     }
 
     /// What the client was given before is written: asks for what comes next.
     pub(super) fn go_on_giving(&mut self, context: &mut Context<'_>) {
-        if self.mobile().is_some_and(|mobile| std::mem::take(&mut mobile.queue.is_due)) {
+        let Some(queue) = self.mobile().map(|mobile| &mut mobile.queue) else { return };
+        queue.written = queue.written.max(queue.sent.take());
+        if std::mem::take(&mut queue.is_due) {
             self.ask_queue(context);
+        }
+    }
+
+    /// Asks again, if the time for it has come.
+    pub(super) fn retry_queue(&mut self, context: &mut Context<'_>) {
+        let is_due = |at: &mut u64| *at <= context.now.mono;
+        if self.mobile().is_some_and(|mobile| mobile.queue.retry.take_if(is_due).is_some()) {
+            self.ask_queue(context);
+        }
+    }
+
+    /// The client is gone.
+    pub(super) fn give_no_more(&mut self) {
+        if let Some(mobile) = self.mobile() {
+            mobile.queue = Queue::default();
         }
     }
 
@@ -84,7 +115,7 @@ impl Session {
         let (user, bytes) = (self.user.id().clone(), context.settings.queued_bytes);
         let write = MobileWrite::Queued { user, place, bytes };
         if self.ask_mobile(Purpose::Queue, write, context).is_err() {
-            self.not_stored(Purpose::Queue);
+            self.not_stored(Purpose::Queue, context);
         }
     }
 

@@ -284,23 +284,23 @@ fn what_was_given_is_noted_when_the_client_is_heard() {
     assert!(!bench.session.awaits_word());
     bench.give(vec![message(5, "a"), message(6, "b")], false);
     assert!(bench.session.awaits_word());
-    assert_eq!(bench.input(Input::Heard), [""; 0]);
+    assert_eq!(bench.input(Input::Heard { all: true }), [""; 0]);
     assert_eq!(bench.written(), given(6));
     assert!(!bench.session.awaits_word());
     for number in [9, 12] {
         assert!(bench.session.takes_message(number));
     }
-    bench.input(Input::Heard);
+    bench.input(Input::Heard { all: true });
     assert_eq!(bench.asked[0].1, given(12));
     // The store could not note it: said again, with what has come since.
     assert!(bench.session.takes_message(13));
     assert_eq!(bench.busy(), [""; 0]);
-    bench.input(Input::Heard);
+    bench.input(Input::Heard { all: true });
     assert_eq!(bench.asked[0].1, given(13));
     assert_eq!(bench.answer(Err(Refusal::Internal { error_id: MESSAGE })), [""; 0]);
-    bench.input(Input::Heard);
+    bench.input(Input::Heard { all: true });
     assert_eq!(bench.written(), given(13));
-    bench.input(Input::Heard);
+    bench.input(Input::Heard { all: true });
     assert!(bench.asked.is_empty());
 }
 
@@ -319,7 +319,7 @@ fn much_is_given_in_parts_each_when_the_one_before_is_written() {
     assert_eq!(bench.asked.len(), 1);
     assert_eq!(bench.give(vec![message(2, "b"), message(3, "c")], false).len(), 2);
     assert!(bench.session.takes_message(4));
-    bench.input(Input::Heard);
+    bench.input(Input::Heard { all: true });
     assert_eq!(bench.written(), given(4));
     assert_eq!(bench.input(Input::Written), [""; 0]);
     assert!(bench.asked.is_empty());
@@ -331,24 +331,59 @@ fn a_part_begins_where_this_connection_is_whatever_was_noted() {
     bench.input(Input::Opened { offset: None });
     bench.give(vec![message(1, "a")], true);
     // The client is heard before it is known that all is written; the store notes nothing.
-    bench.input(Input::Heard);
-    let asked: Vec<_> = bench.asked.iter().map(|(_, write)| write.clone()).collect();
-    assert_eq!(asked, [given(1), queued(Some(place(1)))]);
+    bench.input(Input::Heard { all: true });
+    assert_eq!(bench.asked[0].1, given(1));
     assert_eq!(bench.busy(), [""; 0]);
+    bench.input(Input::Written);
+    assert_eq!(bench.asked[0].1, queued(Some(place(1))));
     assert_eq!(bench.give(vec![message(2, "b")], false).len(), 1);
-    bench.input(Input::Heard);
+    bench.input(Input::Heard { all: true });
     assert_eq!(bench.written(), given(2));
+}
+
+#[test]
+fn each_part_counts_as_given_while_the_next_is_on_its_way() {
+    let mut bench = Bench::chat();
+    bench.input(Input::Opened { offset: None });
+    for number in 1..4 {
+        bench.give(vec![message(number, "a")], number < 3);
+        // What is on its way the client need not have; what was written before that it has.
+        bench.input(Input::Heard { all: false });
+        let noted: Vec<_> = bench.asked.iter().map(|(_, write)| write.clone()).collect();
+        let expected = if number > 1 { vec![given(number - 1)] } else { vec![] };
+        assert_eq!(noted, expected);
+        if number > 1 {
+            bench.written();
+        }
+        if number < 3 {
+            bench.input(Input::Written);
+            assert_eq!(bench.asked[0].1, queued(Some(place(number))));
+        }
+    }
+    bench.input(Input::Heard { all: true });
+    assert_eq!(bench.written(), given(3));
+    assert!(!bench.session.awaits_word());
 }
 
 #[test]
 fn the_store_is_asked_again_for_what_waits() {
     let mut bench = Bench::chat();
     bench.input(Input::Opened { offset: None });
-    assert_eq!(bench.busy(), [""; 0]);
-    assert!(bench.session.awaits_word() && !bench.session.takes_message(1));
-    bench.input(Input::Heard);
-    assert_eq!(bench.answer(Err(Refusal::Internal { error_id: MESSAGE })), [""; 0]);
-    bench.input(Input::Heard);
+    assert!(bench.busy().contains(&"deadline".to_owned()));
+    assert!(!bench.session.takes_message(1));
+    for _ in 0..2 {
+        let at = bench.session.alarm().expect("it is to be asked again");
+        bench.now.mono = at - 1;
+        bench.input(Input::Alarm);
+        assert!(bench.asked.is_empty());
+        bench.now.mono = at;
+        bench.input(Input::Alarm);
+        assert_eq!(bench.asked[0].1, queued(None));
+        bench.answer(Err(Refusal::Internal { error_id: MESSAGE }));
+    }
+    bench.now.mono = bench.session.alarm().expect("it is to be asked again");
+    bench.input(Input::Alarm);
+    assert_eq!(bench.session.alarm(), None);
     assert_eq!(bench.give(vec![message(1, "a")], false).len(), 1);
 }
 
@@ -455,13 +490,13 @@ fn typing_ends_by_itself_and_with_the_client() {
     let mut bench = Bench::live();
     bench.say("typing:start", TO_BOB);
     let start = bench.now.mono;
-    assert_eq!(bench.session.typing_deadline(), Some(start + 5_000_000_000));
-    assert_eq!(bench.input(Input::TypingOver), ["deadline"]);
+    assert_eq!(bench.session.alarm(), Some(start + 5_000_000_000));
+    assert_eq!(bench.input(Input::Alarm), ["deadline"]);
     bench.now.mono += 900_000_000;
     bench.say("typing:start", TO_BOB);
-    assert_eq!(bench.session.typing_deadline(), Some(start + 5_900_000_000));
+    assert_eq!(bench.session.alarm(), Some(start + 5_900_000_000));
     bench.now.mono = start + 5_900_000_000;
-    assert_eq!(bench.input(Input::TypingOver), [typing("typing:stop"), deadline()]);
+    assert_eq!(bench.input(Input::Alarm), [typing("typing:stop"), deadline()]);
     bench.say("typing:start", TO_BOB);
     assert_eq!(bench.input(Input::Gone), [typing("typing:stop")]);
     assert_eq!(bench.input(Input::Gone), [""; 0]);
@@ -490,9 +525,9 @@ fn a_stop_that_could_not_be_published_is_tried_again() {
     bench.say("typing:stop", TO_BOB);
     let asked = Asked { event: "typing:stop", ack: None };
     assert_eq!(bench.input(Input::Busy(asked)), ["deadline"]);
-    bench.now.mono = bench.session.typing_deadline().expect("it is due again");
-    assert_eq!(bench.input(Input::TypingOver), [typing("typing:stop"), deadline()]);
-    assert_eq!(bench.session.typing_deadline(), None);
+    bench.now.mono = bench.session.alarm().expect("it is due again");
+    assert_eq!(bench.input(Input::Alarm), [typing("typing:stop"), deadline()]);
+    assert_eq!(bench.session.alarm(), None);
 }
 
 #[test]
@@ -506,12 +541,12 @@ fn a_start_that_could_not_be_published_is_none() {
         let words = bench.input(Input::Busy(asked));
         assert_eq!(words[0], "deadline");
         assert!(words[1].contains("RATE_LIMITED") && words[2].starts_with("43/chat,5["), "{words:?}");
-        assert_eq!(bench.session.typing_deadline(), None);
+        assert_eq!(bench.session.alarm(), None);
     }
     // One that goes on is not taken back by what is refused elsewhere.
     assert_eq!(bench.ask("typing:start", TO_BOB)[0], typing("typing:start"));
     assert!(bench.ask("typing:start", r#"{"recipientId":"eve"}"#)[0].contains("RATE_LIMITED"));
-    assert!(bench.session.typing_deadline().is_some());
+    assert!(bench.session.alarm().is_some());
 }
 
 #[test]

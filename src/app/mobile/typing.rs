@@ -7,7 +7,7 @@ use crate::app::mobile::{Refused, content};
 use crate::app::outputs::Text;
 use crate::app::typing::Typing;
 use crate::app::wire::Object;
-use crate::app::{Context, Output, Session};
+use crate::app::{Asked, Context, Output, Session};
 use crate::audience::App;
 use crate::close::ErrorCode;
 use crate::metrics::LimitKind;
@@ -75,7 +75,7 @@ impl Session {
     }
 
     /// Stops all, as the client is gone.
-    pub(super) fn mobile_gone(&mut self, context: &mut Context<'_>) {
+    pub(super) fn typing_to_nobody(&mut self, context: &mut Context<'_>) {
         self.stop_each_mobile(|typing| typing.take(|_| true), context);
     }
 
@@ -93,10 +93,17 @@ impl Session {
     }
 
     /// The router could not take a stop: all of this input are tried again, or the other would see typing for ever.
-    pub(in crate::app) fn retry_mobile_stop(&mut self, context: &mut Context<'_>) {
-        let Some(mobile) = self.mobile() else { return };
-        for other in mobile.stopped.drain(..) {
-            mobile.typing.stop_again(other, context.now);
+    pub(in crate::app) fn retry_mobile_stop(&mut self, asked: Asked, context: &mut Context<'_>) {
+        let stopped = self.mobile().map(|mobile| std::mem::take(&mut mobile.stopped)).unwrap_or_default();
+        for other in stopped {
+            // Who has asked for it hears at once that it will be told.
+            if asked.ack.is_some() {
+                let ack = self.typing_ack(&other, context);
+                context.out.push(Output::Reply(ack));
+            }
+            if let Some(mobile) = self.mobile() {
+                mobile.typing.stop_again(other, context.now);
+            }
         }
         context.out.push(Output::Deadline);
     }
@@ -155,9 +162,11 @@ impl Session {
                 false => mobile.started = Some(other.clone()),
             }
         }
+        // What the client has not asked for is not acknowledged.
+        let ack = context.ack.filter(|_| !confirmation.is_empty());
         context.out.push(Output::Publish {
             publication: news.to_user(other),
-            asked: context.asked(event),
+            asked: Asked { event, ack },
             confirmation,
             counted: false,
         });

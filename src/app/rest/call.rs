@@ -1,7 +1,6 @@
 //! A request as the endpoints see it, and what they have in common: bodies of JSON, pages, refusals.
 
 use std::borrow::Cow;
-use std::num::IntErrorKind;
 
 use crate::app::AppSettings;
 use crate::app::rest::RestError;
@@ -72,10 +71,8 @@ pub(super) fn is_json(content_type: &str) -> bool {
 
 /// An integer from 0; one that is too large to be kept counts as the largest that can be.
 pub(super) fn whole_number(text: &str) -> Option<u64> {
-    match text.parse() {
-        Ok(number) => Some(number),
-        Err(error) => (*error.kind() == IntErrorKind::PosOverflow).then_some(u64::MAX),
-    }
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
 /// A path whose endpoint is asked with other methods.

@@ -271,11 +271,11 @@ fn typing_changes_once_and_ends_by_itself() {
     bench.wait(Duration::from_secs(4));
     assert_eq!(bench.types(true), [""; 0]);
     bench.wait(Duration::from_secs(4));
-    assert_eq!(bench.input(Input::TypingOver), [""; 0]);
+    assert_eq!(bench.input(Input::Alarm), [""; 0]);
     bench.wait(Duration::from_secs(1));
-    assert_eq!(bench.session.typing_deadline(), Some(bench.now.mono));
-    assert_eq!(bench.input(Input::TypingOver), ["types false"]);
-    assert_eq!(bench.session.typing_deadline(), None);
+    assert_eq!(bench.session.alarm(), Some(bench.now.mono));
+    assert_eq!(bench.input(Input::Alarm), ["types false"]);
+    assert_eq!(bench.session.alarm(), None);
     assert_eq!(bench.types(false), [""; 0]);
     assert_eq!(bench.types(true), ["types true"]);
     assert_eq!(bench.types(false), ["types false"]);
@@ -321,7 +321,7 @@ fn one_who_is_connected_to_all_asks_before_it_types() {
     assert_eq!(code(&bench.entered(true)), "FORBIDDEN");
     bench.say(&typing(true));
     assert_eq!(code(&bench.busy()), "RATE_LIMITED");
-    assert!(bench.session.typing_deadline().is_none() && bench.asked.is_empty());
+    assert!(bench.session.alarm().is_none() && bench.asked.is_empty());
     assert_eq!(bench.session.leave_support(), None);
 }
 

@@ -64,8 +64,7 @@ impl<N: Net> Shard<N> {
         self.engines.get(engine).is_some_and(|session| session.line.closing.is_none() && session.has(key))
     }
 
-    /// Something has come of the client: if all that it was to be sent is written, it has that. Those of its sessions that
-    /// wait for it are told.
+    /// Something has come of the client, which so has what was written: those of its sessions that wait for that are told.
     pub(super) fn heard(&mut self, engine: u32, now: Now) {
         let Some(session) = self.engines.get(engine) else { return };
         let awaits_word =
@@ -73,14 +72,15 @@ impl<N: Net> Shard<N> {
         let mut clients = session.namespaces.iter().map(|(_, client)| *client).filter(awaits_word);
         // At most one namespace has messages that are given once.
         let Some(client) = clients.next() else { return };
-        let line = &session.line;
-        let is_on_its_way = match session.link {
-            Link::WebSocket => self.conns.get(line.conn).is_none_or(|conn| conn.transport.wants_flush()),
-            Link::Polling { .. } => session.cut,
-        };
-        if !is_on_its_way && line.queue.is_empty() && line.held() == 0 {
-            self.input(client, Input::Heard, now);
+        // Of an answer to a poll that its socket has taken in part nobody knows what the client has.
+        if session.cut && matches!(session.link, Link::Polling { .. }) {
+            return;
         }
+        let line = &session.line;
+        let is_held = matches!(session.link, Link::WebSocket)
+            && self.conns.get(line.conn).is_none_or(|conn| conn.transport.wants_flush());
+        let all = !is_held && line.queue.is_empty() && line.held() == 0;
+        self.input(client, Input::Heard { all }, now);
     }
 
     /// One packet.
@@ -167,7 +167,7 @@ impl<N: Net> Shard<N> {
     fn namespace_deadline(&self, client: u32, now: Now) -> Tick {
         match self.clients.get(client).filter(|_| self.is_connected(client)) {
             Some(client) => {
-                let typing = client.session.typing_deadline().map_or(Tick::MAX, wheel::tick_after);
+                let typing = client.session.alarm().map_or(Tick::MAX, wheel::tick_after);
                 self.token_deadline(client, now).min(typing)
             }
             None => Tick::MAX,
@@ -218,12 +218,12 @@ impl<N: Net> Shard<N> {
             let Some(known) = self.clients.get(client).filter(|_| self.is_connected(client)) else {
                 continue;
             };
-            let is_typing_over = known.session.typing_deadline().is_some_and(|until| until <= now.mono);
+            let is_alarm = known.session.alarm().is_some_and(|until| until <= now.mono);
             if self.token_deadline(known, now) <= tick {
                 self.input(client, Input::TokenOver, now);
             }
-            if is_typing_over {
-                self.input(client, Input::TypingOver, now);
+            if is_alarm {
+                self.input(client, Input::Alarm, now);
             }
         }
         let Some(session) = self.engines.get_mut(engine) else { return };

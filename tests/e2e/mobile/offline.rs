@@ -11,7 +11,7 @@ use crate::support::broker::TemporaryDirectory;
 use crate::support::mobile::{CHAT, Mobile, WALLET, get, say};
 use crate::support::socketio::Transport;
 use crate::support::token::token;
-use crate::support::{Broker, each_shard_count};
+use crate::support::{Broker, each_shard_count, eventually};
 
 /// Nobody could say, or ask, so much otherwise.
 const NO_LIMITS: [&str; 2] = ["limits.messages = \"off\"", "limits.control = \"off\""];
@@ -247,6 +247,40 @@ fn what_waits_fits_into_whatever_a_client_may_hold_up() {
         }
         let mut client = Mobile::chat(broker.public, transport, bob);
         assert_eq!(client.contents(120), (0..120).map(content).collect::<Vec<_>>());
+        client.expect_nothing(CHAT);
+    });
+}
+
+#[test]
+fn a_client_that_is_lost_half_way_is_not_given_all_again() {
+    each_shard_count(|shards| {
+        let broker = Broker::start(&[NO_LIMITS[0], NO_LIMITS[1], "limits.outbox = 65536", shards]);
+        let content = |n: usize| format!("{n}:{}", "x".repeat(1_500));
+        let all: Vec<_> = (0..120).map(content).collect();
+        for content in &all {
+            say(broker.public, "ada", "bob", content);
+        }
+        let mut client = Mobile::chat(broker.public, Transport::Polling, "bob");
+        let mut seen = 0;
+        while seen < 60 {
+            let event = client.next(CHAT);
+            if event[0] == "message:received" {
+                assert_eq!(event[1]["content"], all[seen]);
+                seen += 1;
+                // The next part waits for the next poll.
+                eventually("the next part", || {
+                    (broker.metric("fanfare_outbox_bytes", &[]) > 0.0).then_some(())
+                });
+                client.emit(CHAT, "heartbeat", json!({}));
+            }
+        }
+        client.cut();
+        let mut client = Mobile::chat(broker.public, Transport::Polling, "bob");
+        let first = client.contents(1).remove(0);
+        let at = all.iter().position(|content| *content == first).unwrap();
+        // What was read of it for the client it may have had, too.
+        assert!((20..100).contains(&at), "it begins with {at}");
+        assert_eq!(client.contents(all.len() - at - 1), all[at + 1..]);
         client.expect_nothing(CHAT);
     });
 }

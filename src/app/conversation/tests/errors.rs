@@ -220,7 +220,7 @@ fn what_the_store_refuses_is_said_in_the_words_of_this_app() {
         bench.say(name, &data);
         let (code, details, _) = error(&bench.busy());
         assert_eq!((&*code, &*details), ("RATE_LIMITED", r#"{"retry_after_ms":1000}"#));
-        assert_eq!(bench.session.typing_deadline(), None);
+        assert_eq!(bench.session.alarm(), None);
     }
 }
 
@@ -408,7 +408,7 @@ proptest! {
                     bench.wait(Duration::from_millis(ms));
                     Vec::new()
                 }
-                Step::Over => bench.input(Input::TypingOver),
+                Step::Over => bench.input(Input::Alarm),
                 Step::Gone => bench.input(Input::Gone),
             };
             for word in words.iter().filter(|word| word.contains("\"typing:indicator\"")) {
@@ -420,7 +420,7 @@ proptest! {
             prop_assert!(bench.asked.len() <= 60);
         }
         prop_assert!(is_typing.values().all(|now| !now));
-        prop_assert_eq!(bench.session.typing_deadline(), None);
+        prop_assert_eq!(bench.session.alarm(), None);
     }
 }
 

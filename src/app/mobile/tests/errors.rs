@@ -218,10 +218,10 @@ fn a_client_has_at_most_so_many_requests_open() {
     assert_eq!(code(&bench.ask("message:send", data), "message:send"), "RATE_LIMITED 1000");
     // What it has been given is noted later.
     assert!(bench.session.takes_message(9));
-    bench.input(Input::Heard);
+    bench.input(Input::Heard { all: true });
     assert!(bench.session.awaits_word() && bench.asked.len() == STORE_REQUESTS as usize);
     bench.answer(Ok(MobileAnswer::Sent { message: message(7, "hi"), first: true }));
-    bench.input(Input::Heard);
+    bench.input(Input::Heard { all: true });
     assert_eq!(bench.written(), given(9));
 }
 
@@ -309,12 +309,12 @@ proptest! {
                     bench.session.takes_message(number);
                     Vec::new()
                 }
-                Some(Step::Heard) => bench.input(Input::Heard),
+                Some(Step::Heard) => bench.input(Input::Heard { all: true }),
                 Some(Step::Late(ms)) => {
                     bench.wait(Duration::from_millis(ms));
                     Vec::new()
                 }
-                Some(Step::Over) => bench.input(Input::TypingOver),
+                Some(Step::Over) => bench.input(Input::Alarm),
                 None => bench.input(Input::Gone),
             };
             for word in words.iter().filter(|word| word.starts_with("publish")) {
@@ -324,6 +324,6 @@ proptest! {
             prop_assert!(bench.asked.len() <= STORE_REQUESTS as usize);
         }
         prop_assert!(is_typing.values().all(|now| !now));
-        prop_assert_eq!(bench.session.typing_deadline(), None);
+        prop_assert_eq!(bench.session.alarm(), None);
     }
 }
