@@ -40,6 +40,7 @@ use crate::users::{Meter, Presence, User};
 pub use account::Labels;
 pub use inputs::Input;
 pub use outputs::{Asked, Live, Output, Outputs, ReplyTo, StoreRequest};
+pub use typing::MOST_STOPS;
 
 /// What sessions need of the configuration. Replaced whole at a reload.
 #[derive(Clone, Debug)]

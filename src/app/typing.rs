@@ -10,6 +10,8 @@ const LASTS: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(200);
 /// Places where one client types at once; in the first of them it stops when there are more.
 const AT_ONCE: usize = 16;
+/// Stops that a client which goes may leave behind: as many again may wait to be told.
+pub const MOST_STOPS: usize = 2 * AT_ONCE;
 
 /// Where a client types. `P` is what a place is in the app.
 #[derive(Debug)]
@@ -68,7 +70,7 @@ impl<P: PartialEq> Typing<P> {
     /// A stop that could not be told is told soon, unless the client types there again. It may be that of the place which
     /// another one has just displaced, so there is room for as many as these.
     pub(super) fn stop_again(&mut self, place: P, now: Now) {
-        if self.0.len() < 2 * AT_ONCE && self.0.iter().all(|active| active.place != place) {
+        if self.0.len() < MOST_STOPS && self.0.iter().all(|active| active.place != place) {
             self.0.push(Active { place, until: now.plus(RETRY).mono });
         }
     }

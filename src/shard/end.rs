@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::app::Input;
+use crate::app::{self, Input};
 use crate::close::CloseReason;
 use crate::mailbox::ToRouter;
 use crate::proto::ws;
@@ -17,8 +17,6 @@ use crate::time::Now;
 
 /// How long a closed client has to take its last bytes.
 const LAST_BYTES: Duration = Duration::from_secs(5);
-/// Conversations in which a client may type at once, all of which it leaves when it goes.
-const TYPING: usize = 16;
 /// How long what still comes from a closed connection is thrown away before it is cut off.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
 
@@ -164,7 +162,7 @@ impl<N: Net> Shard<N> {
     fn stop_typing(&mut self, slot: u32) {
         if self.clients.get(slot).is_some_and(|client| client.session.alarm().is_some()) {
             // Nobody would try again when the lane has room.
-            self.data_room = self.data_room.saturating_add(TYPING);
+            self.data_room = self.data_room.saturating_add(app::MOST_STOPS);
             let now = self.net.now();
             self.input(slot, Input::Gone, now);
         }

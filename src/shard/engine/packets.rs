@@ -163,12 +163,12 @@ impl<N: Net> Shard<N> {
         Some(deadline)
     }
 
-    /// When a namespace's token is over, or what it types. Before its CONNECT is answered it is told nothing.
+    /// When a namespace's token is over, or its alarm. Before its CONNECT is answered it is told nothing.
     fn namespace_deadline(&self, client: u32, now: Now) -> Tick {
         match self.clients.get(client).filter(|_| self.is_connected(client)) {
             Some(client) => {
-                let typing = client.session.alarm().map_or(Tick::MAX, wheel::tick_after);
-                self.token_deadline(client, now).min(typing)
+                let alarm = client.session.alarm().map_or(Tick::MAX, wheel::tick_after);
+                self.token_deadline(client, now).min(alarm)
             }
             None => Tick::MAX,
         }
