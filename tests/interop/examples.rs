@@ -1,5 +1,6 @@
 //! The clients in `examples/clients` against a broker with `--dev`, as a reader of them would start them.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -24,7 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Client {
     child: Child,
     lines: Receiver<String>,
-    said: Vec<String>,
+    /// Lines that nobody has waited for.
+    said: VecDeque<String>,
 }
 
 impl Client {
@@ -51,22 +53,26 @@ impl Client {
         let (send, lines) = channel();
         let output = BufReader::new(child.stdout.take().unwrap()).lines();
         thread::spawn(move || output.map_while(Result::ok).try_for_each(|line| send.send(line)));
-        Client { child, lines, said: Vec::new() }
+        Client { child, lines, said: VecDeque::new() }
     }
 
-    /// Waits for a line of this name; returns its data.
+    /// Waits for the next line of this name, wherever it stands among others; returns its data.
     #[track_caller]
     fn until(&mut self, name: &str) -> Value {
         let end = Instant::now() + PATIENCE;
+        let parts = |line: &str| {
+            let (name, data) = line.split_once(' ').unwrap_or((line, "null"));
+            (name.to_owned(), data.to_owned())
+        };
         loop {
+            if let Some(at) = self.said.iter().position(|line| parts(line).0 == name) {
+                let line = self.said.remove(at).unwrap();
+                return serde_json::from_str(&parts(&line).1).unwrap_or_else(|_| panic!("{line}"));
+            }
             let left = end.saturating_duration_since(Instant::now());
-            let Ok(line) = self.lines.recv_timeout(left) else {
-                panic!("no {name} after {:#?}", self.said);
-            };
-            self.said.push(line.clone());
-            let (found, data) = line.split_once(' ').unwrap_or((line.as_str(), "null"));
-            if found == name {
-                return serde_json::from_str(data).unwrap_or_else(|_| panic!("{line}"));
+            match self.lines.recv_timeout(left) {
+                Ok(line) => self.said.push_back(line),
+                Err(_) => panic!("no {name} among {:#?}", self.said),
             }
         }
     }
@@ -226,6 +232,7 @@ fn mobile_in_javascript() {
     first.type_line("hello");
     let sent = first.until("sent");
     assert_eq!(sent["content"], "hello");
+    assert_eq!(first.until("message:received"), sent);
     let mut second = Client::start_as(&broker, AGENT, "mobile.mjs", &[&ann]);
     assert_eq!(second.until("message:received"), sent);
     second.until("user:registered");
