@@ -1,48 +1,35 @@
 //! Sessions over Socket.IO: what transcripts cannot say, because it has attachments or an answer of the router's.
 
+pub(super) mod bench;
+
+use std::ops::Deref;
+
 use super::*;
-use crate::proto::ws;
 use crate::room::publication::{Publication, Target};
-use crate::settings::{AuthSettings, Secret};
-use crate::users::{UserLimits, Users};
+use bench::{Stand, connected};
 
 /// 2025-05-20T14:30:00.000Z.
 const NOW: Now = Now { mono: 0, unix: 1_747_751_400_000_000_000 };
 /// How [`NOW`] is written.
 const TIME: &str = "2025-05-20T14:30:00.000Z";
 
-struct Bench {
-    settings: AppSettings,
-    verifier: Verifier,
-    parser: Parser,
-    out: Outputs,
-    session: Session,
+struct Bench(Stand);
+
+impl Deref for Bench {
+    type Target = Stand;
+
+    fn deref(&self) -> &Stand {
+        &self.0
+    }
 }
 
 impl Bench {
     fn new(app: AppOpening, user: Option<&str>) -> Bench {
-        let auth =
-            AuthSettings { secret: Secret::new("0123456789abcdef0123456789abcdef"), ..Default::default() };
         let identity = user.map(|user| Identity { user: user.into(), expires_at: u64::MAX, details: None });
-        let limits = UserLimits { connections: 0, connects: None };
-        let user = match user {
-            Some(user) => Users::default().connect(user, App::Market, limits, 0).expect("no limits"),
-            None => User::anonymous(),
-        };
-        let client = ClientId { shard: 0, slot: 0, generation: 0 };
-        Bench {
-            settings: AppSettings { control: None, grace: Duration::from_secs(30), ..AppSettings::default() },
-            verifier: Verifier::new(&auth).expect("a secret of 32 bytes"),
-            parser: Parser::new(64),
-            out: Outputs::default(),
-            session: Session::new(Opening {
-                user,
-                identity,
-                connection: Uuid::from_bytes([7; 16]),
-                client,
-                app,
-            }),
-        }
+        let user = user.map_or_else(User::anonymous, |user| connected(user, App::Market));
+        let mut stand = Stand::new(user, identity, app, NOW);
+        stand.settings.control = None;
+        Bench(stand)
     }
 
     fn market(wire: Wire) -> Bench {
@@ -68,19 +55,7 @@ impl Bench {
 
     /// The effects of an input, in words; texts frame by frame.
     fn input(&mut self, input: Input<'_>) -> Vec<String> {
-        let mut context = Context {
-            now: NOW,
-            settings: &self.settings,
-            verifier: &self.verifier,
-            parser: &mut self.parser,
-            out: &mut self.out,
-            ack: None,
-        };
-        self.session.handle(input, &mut context);
-        self.out.take_counts(|_| (), |_| ());
-        let mut list = self.out.take();
-        let mut words = Vec::new();
-        for output in list.drain(..) {
+        self.0.drive(input, |output, words| {
             let (word, text) = match output {
                 Output::Reply(text) => (None, text),
                 Output::Join { rooms, confirmation, asked } => {
@@ -105,10 +80,8 @@ impl Bench {
                 Output::Written => (Some("written".to_owned()), 0..0),
             };
             words.extend(word);
-            words.extend(frames(self.out.text(&text)));
-        }
-        self.out.give_back(list);
-        words
+            text
+        })
     }
 }
 
@@ -117,24 +90,6 @@ fn said(publication: &Publication) -> String {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("publications are texts");
     let (event, data) = (text(publication.event()), text(publication.data()));
     format!("publish {:?} {} {event} {data}", publication.target, publication.name())
-}
-
-/// Frames as text, or as the list of their bytes where they are binary.
-fn frames(mut bytes: &[u8]) -> Vec<String> {
-    let mut frames = Vec::new();
-    while let Some(length) = ws::frame_length(bytes) {
-        let (frame, rest) = bytes.split_at(length);
-        let header = [2, 4, 10].into_iter().find(|header| ws::header_length(length - header) == *header);
-        let payload = &frame[header.expect("a whole frame")..];
-        frames.push(match frame[0] {
-            0x81 => String::from_utf8(payload.to_vec()).expect("text frames are UTF-8"),
-            0x82 => format!("{payload:?}"),
-            other => panic!("opcode {other:#x}"),
-        });
-        bytes = rest;
-    }
-    assert!(bytes.is_empty());
-    frames
 }
 
 #[test]

@@ -3,17 +3,17 @@
 mod errors;
 mod told;
 
+use std::ops::{Deref, DerefMut};
+
 use super::*;
-use crate::app::{AppOpening, AppSettings, Opening, Outputs};
-use crate::auth::{Details as Claims, Identity, Verifier};
+use crate::app::tests::bench::{Stand, connected};
+use crate::app::{AppOpening, AppSettings};
+use crate::auth::{Details as Claims, Identity};
 use crate::limits::Rate;
 use crate::proto::json::Parser;
-use crate::proto::ws;
 use crate::record::{Conversation, Cursor, Message, MessageType, NewMessage, Person, Write};
-use crate::room::publication::{ClientId, Publication, Target};
-use crate::settings::{AuthSettings, Secret};
+use crate::room::publication::{Publication, Target};
 use crate::time::Now;
-use crate::users::{UserLimits, Users};
 
 /// 2025-05-20T14:30:00Z.
 const AT: u64 = 1_747_751_400_000;
@@ -28,38 +28,32 @@ const M: &str = "3e3e3e3e-3e3e-3e3e-3e3e-3e3e3e3e3e3e";
 
 /// A session of ada's, who talks to bob.
 struct Bench {
-    settings: AppSettings,
-    verifier: Verifier,
-    parser: Parser,
-    out: Outputs,
-    session: Session,
-    now: Now,
+    stand: Stand,
     /// What the session has asked the store.
     asked: Vec<(u64, StoreRequest)>,
 }
 
+impl Deref for Bench {
+    type Target = Stand;
+
+    fn deref(&self) -> &Stand {
+        &self.stand
+    }
+}
+
+impl DerefMut for Bench {
+    fn deref_mut(&mut self) -> &mut Stand {
+        &mut self.stand
+    }
+}
+
 impl Bench {
     fn new() -> Bench {
-        let auth =
-            AuthSettings { secret: Secret::new("0123456789abcdef0123456789abcdef"), ..Default::default() };
         let claims = Claims { username: Some("Ada".into()), ..Claims::default() };
         let identity = Identity { user: "ada".into(), expires_at: u64::MAX, details: Some(Box::new(claims)) };
-        let limits = UserLimits { connections: 0, connects: None };
-        Bench {
-            settings: AppSettings::default(),
-            verifier: Verifier::new(&auth).expect("a secret of 32 bytes"),
-            parser: Parser::new(64),
-            out: Outputs::default(),
-            session: Session::new(Opening {
-                user: Users::default().connect("ada", App::Conversation, limits, 0).expect("no limits"),
-                identity: Some(identity),
-                connection: Uuid::from_bytes([7; 16]),
-                client: ClientId { shard: 0, slot: 0, generation: 0 },
-                app: AppOpening::Conversation,
-            }),
-            now: Now { mono: 1_000_000_000, unix: AT * 1_000_000 },
-            asked: Vec::new(),
-        }
+        let now = Now { mono: 1_000_000_000, unix: AT * 1_000_000 };
+        let user = connected("ada", App::Conversation);
+        Bench { stand: Stand::new(user, Some(identity), AppOpening::Conversation, now), asked: Vec::new() }
     }
 
     /// A client's event with this data.
@@ -96,19 +90,8 @@ impl Bench {
 
     /// The effects of an input, in words; questions to the store are kept.
     fn input(&mut self, input: Input<'_>) -> Vec<String> {
-        let mut context = Context {
-            now: self.now,
-            settings: &self.settings,
-            verifier: &self.verifier,
-            parser: &mut self.parser,
-            out: &mut self.out,
-            ack: None,
-        };
-        self.session.handle(input, &mut context);
-        self.out.take_counts(|_| (), |_| ());
-        let mut list = self.out.take();
-        let mut words = Vec::new();
-        for output in list.drain(..) {
+        let Bench { stand, asked } = self;
+        stand.drive(input, |output, words| {
             let (word, text) = match output {
                 Output::Reply(text) => (None, text),
                 Output::Join { rooms, confirmation, .. } => {
@@ -124,7 +107,7 @@ impl Bench {
                     (None, 0..0)
                 }
                 Output::Store { ticket, what } => {
-                    self.asked.push((ticket, what));
+                    asked.push((ticket, what));
                     (None, 0..0)
                 }
                 Output::Deadline => (Some("deadline".to_owned()), 0..0),
@@ -132,10 +115,8 @@ impl Bench {
                 other => panic!("{other:?}"),
             };
             words.extend(word);
-            words.extend(frames(self.out.text(&text)));
-        }
-        self.out.give_back(list);
-        words
+            text
+        })
     }
 }
 
@@ -145,20 +126,6 @@ fn said(publication: &Publication) -> String {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("publications are texts");
     let (event, data) = (text(publication.event()), text(publication.data()));
     format!("publish {:?} {:?} {event} {data}", publication.target, publication.name())
-}
-
-/// Text frames, their payloads.
-fn frames(mut bytes: &[u8]) -> Vec<String> {
-    let mut frames = Vec::new();
-    while let Some(length) = ws::frame_length(bytes) {
-        let (frame, rest) = bytes.split_at(length);
-        let header = [2, 4, 10].into_iter().find(|header| ws::header_length(length - header) == *header);
-        assert_eq!(frame[0], 0x81);
-        let payload = &frame[header.expect("a whole frame")..];
-        frames.push(String::from_utf8(payload.to_vec()).expect("text frames are UTF-8"));
-        bytes = rest;
-    }
-    frames
 }
 
 /// An event of the server's.

@@ -3,18 +3,18 @@
 mod errors;
 mod told;
 
+use std::ops::{Deref, DerefMut};
+
 use super::*;
-use crate::app::{AppOpening, AppSettings, Asked, Opening, Outputs};
+use crate::app::tests::bench::{Stand, connected};
+use crate::app::{AppOpening, AppSettings, Asked};
 use crate::audience::App;
-use crate::auth::{Identity, Verifier};
+use crate::auth::Identity;
 use crate::limits::Rate;
 use crate::proto::json::Parser;
-use crate::proto::ws;
 use crate::record::mobile::{NewPersonalMessage, PersonalMessage, Place, Queued};
-use crate::room::publication::{ClientId, Publication, Target};
-use crate::settings::{AuthSettings, Secret};
+use crate::room::publication::{Publication, Target};
 use crate::time::Now;
-use crate::users::{UserLimits, Users};
 
 /// 2025-05-20T14:30:00.123Z.
 const AT: u64 = 1_747_751_400_123;
@@ -29,35 +29,32 @@ const TO_BOB: &str = r#"{"recipientId":"bob"}"#;
 
 /// A session of ada's, who talks to bob.
 struct Bench {
-    settings: AppSettings,
-    verifier: Verifier,
-    parser: Parser,
-    out: Outputs,
-    session: Session,
-    now: Now,
+    stand: Stand,
     /// What the session has asked the store.
     asked: Vec<(u64, MobileWrite)>,
 }
 
+impl Deref for Bench {
+    type Target = Stand;
+
+    fn deref(&self) -> &Stand {
+        &self.stand
+    }
+}
+
+impl DerefMut for Bench {
+    fn deref_mut(&mut self) -> &mut Stand {
+        &mut self.stand
+    }
+}
+
 impl Bench {
     fn new(wire: Wire) -> Bench {
-        let auth =
-            AuthSettings { secret: Secret::new("0123456789abcdef0123456789abcdef"), ..Default::default() };
         let identity = Identity { user: "ada".into(), expires_at: u64::MAX, details: None };
-        let limits = UserLimits { connections: 0, connects: None };
+        let opening = AppOpening::Mobile { wire };
+        let now = Now { mono: 1_000_000_000, unix: AT * 1_000_000 };
         Bench {
-            settings: AppSettings::default(),
-            verifier: Verifier::new(&auth).expect("a secret of 32 bytes"),
-            parser: Parser::new(64),
-            out: Outputs::default(),
-            session: Session::new(Opening {
-                user: Users::default().connect("ada", App::Mobile, limits, 0).expect("no limits"),
-                identity: Some(identity),
-                connection: Uuid::from_bytes([7; 16]),
-                client: ClientId { shard: 0, slot: 0, generation: 0 },
-                app: AppOpening::Mobile { wire },
-            }),
-            now: Now { mono: 1_000_000_000, unix: AT * 1_000_000 },
+            stand: Stand::new(connected("ada", App::Mobile), Some(identity), opening, now),
             asked: Vec::new(),
         }
     }
@@ -125,24 +122,13 @@ impl Bench {
 
     /// The effects of an input, in words; what is asked of the store is kept.
     fn input(&mut self, input: Input<'_>) -> Vec<String> {
-        let mut context = Context {
-            now: self.now,
-            settings: &self.settings,
-            verifier: &self.verifier,
-            parser: &mut self.parser,
-            out: &mut self.out,
-            ack: None,
-        };
-        self.session.handle(input, &mut context);
-        self.out.take_counts(|_| (), |_| ());
-        let mut list = self.out.take();
-        let mut words = Vec::new();
-        for output in list.drain(..) {
+        let Bench { stand, asked } = self;
+        stand.drive(input, |output, words| {
             let (word, text) = match output {
                 Output::Reply(text) => (None, text),
                 Output::Publish { publication, confirmation, .. } => (Some(said(&publication)), confirmation),
                 Output::Store { ticket, what: StoreRequest::Write(Write::Mobile(write)) } => {
-                    self.asked.push((ticket, write));
+                    asked.push((ticket, write));
                     (None, 0..0)
                 }
                 Output::Written => (Some("written".to_owned()), 0..0),
@@ -151,10 +137,8 @@ impl Bench {
                 other => panic!("{other:?}"),
             };
             words.extend(word);
-            words.extend(frames(self.out.text(&text)));
-        }
-        self.out.give_back(list);
-        words
+            text
+        })
     }
 }
 
@@ -163,21 +147,6 @@ fn said(publication: &Publication) -> String {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("publications are texts");
     let (event, data) = (text(publication.event()), text(publication.data()));
     format!("publish {:?} {event} {data}", publication.name())
-}
-
-/// Text frames, their payloads.
-fn frames(mut bytes: &[u8]) -> Vec<String> {
-    let mut frames = Vec::new();
-    while let Some(length) = ws::frame_length(bytes) {
-        let (frame, rest) = bytes.split_at(length);
-        let header = [2, 4, 10].into_iter().find(|header| ws::header_length(length - header) == *header);
-        assert_eq!(frame[0], 0x81);
-        let payload = &frame[header.expect("a whole frame")..];
-        frames.push(String::from_utf8(payload.to_vec()).expect("text frames are UTF-8"));
-        bytes = rest;
-    }
-    assert!(bytes.is_empty());
-    frames
 }
 
 /// An event of the server's in `/chat`.

@@ -1,17 +1,17 @@
 //! Transcripts of a session of `support`, with the store's answers played by hand.
 
+use std::ops::{Deref, DerefMut};
+
 use super::*;
-use crate::app::{AppOpening, AppSettings, Asked, Opening, Outputs};
+use crate::app::tests::bench::{Stand, connected};
+use crate::app::{AppOpening, Asked};
 use crate::audience::App;
-use crate::auth::{Details as Claims, Identity, Verifier};
+use crate::auth::{Details as Claims, Identity};
 use crate::limits::Rate;
-use crate::proto::json::Parser;
-use crate::proto::ws;
 use crate::record::support::{ChatMessage, File, NewChatMessage, Progress, SupportEffect};
-use crate::room::publication::{ClientId, Publication, Target};
-use crate::settings::{AuthSettings, Secret};
+use crate::room::publication::{Publication, Target};
 use crate::time::Now;
-use crate::users::{Seats, UserLimits, Users};
+use crate::users::Seats;
 
 /// 2025-12-29T10:05:00, with a fraction that is not shown.
 const AT: u64 = 1_767_002_700_123;
@@ -24,14 +24,23 @@ const M: &str = "3e3e3e3e-3e3e-3e3e-3e3e-3e3e3e3e3e3e";
 
 /// A session of ada's.
 struct Bench {
-    settings: AppSettings,
-    verifier: Verifier,
-    parser: Parser,
-    out: Outputs,
-    session: Session,
-    now: Now,
+    stand: Stand,
     /// What the session has asked the store.
     asked: Vec<(u64, SupportWrite)>,
+}
+
+impl Deref for Bench {
+    type Target = Stand;
+
+    fn deref(&self) -> &Stand {
+        &self.stand
+    }
+}
+
+impl DerefMut for Bench {
+    fn deref_mut(&mut self) -> &mut Stand {
+        &mut self.stand
+    }
 }
 
 impl Bench {
@@ -40,24 +49,12 @@ impl Bench {
     }
 
     fn opened(opening: SupportOpening, is_agent: bool) -> Bench {
-        let auth =
-            AuthSettings { secret: Secret::new("0123456789abcdef0123456789abcdef"), ..Default::default() };
         let claims = Claims { agent: is_agent, ..Claims::default() };
         let identity = Identity { user: "ada".into(), expires_at: u64::MAX, details: Some(Box::new(claims)) };
-        let limits = UserLimits { connections: 0, connects: None };
+        let now = Now { mono: 1_000_000_000, unix: AT * 1_000_000 };
+        let opening = AppOpening::Support(opening);
         Bench {
-            settings: AppSettings::default(),
-            verifier: Verifier::new(&auth).expect("a secret of 32 bytes"),
-            parser: Parser::new(64),
-            out: Outputs::default(),
-            session: Session::new(Opening {
-                user: Users::default().connect("ada", App::Support, limits, 0).expect("no limits"),
-                identity: Some(identity),
-                connection: Uuid::from_bytes([7; 16]),
-                client: ClientId { shard: 0, slot: 0, generation: 0 },
-                app: AppOpening::Support(opening),
-            }),
-            now: Now { mono: 1_000_000_000, unix: AT * 1_000_000 },
+            stand: Stand::new(connected("ada", App::Support), Some(identity), opening, now),
             asked: Vec::new(),
         }
     }
@@ -99,27 +96,16 @@ impl Bench {
 
     /// The effects of an input, in words; questions to the store are kept.
     fn input(&mut self, input: Input<'_>) -> Vec<String> {
-        let mut context = Context {
-            now: self.now,
-            settings: &self.settings,
-            verifier: &self.verifier,
-            parser: &mut self.parser,
-            out: &mut self.out,
-            ack: None,
-        };
-        self.session.handle(input, &mut context);
-        self.out.take_counts(|_| (), |_| ());
-        let mut list = self.out.take();
-        let mut words = Vec::new();
-        for output in list.drain(..) {
+        let Bench { stand, asked } = self;
+        stand.drive(input, |output, words| {
             match output {
-                Output::Reply(text) => words.push(frame(self.out.text(&text))),
+                Output::Reply(text) => return text,
                 Output::Join { rooms, confirmation, .. } => {
                     assert!(confirmation.is_empty());
                     words.push(format!("join {:?}", rooms[0].room.as_str()));
                 }
                 Output::Store { ticket, what: StoreRequest::Write(Write::Support(write)) } => {
-                    self.asked.push((ticket, write));
+                    asked.push((ticket, write));
                 }
                 Output::Live(Live::Came) => words.push("Came".to_owned()),
                 Output::Live(Live::Types { session, is_typing }) => {
@@ -130,18 +116,9 @@ impl Bench {
                 Output::Close(reason) => words.push(format!("close {} {}", reason.code(), reason.text())),
                 other => panic!("{other:?}"),
             }
-        }
-        self.out.give_back(list);
-        words
+            0..0
+        })
     }
-}
-
-/// The payload of one text frame.
-fn frame(bytes: &[u8]) -> String {
-    let length = ws::frame_length(bytes).expect("a whole frame");
-    assert_eq!((bytes[0], length), (0x81, bytes.len()));
-    let header = [2, 4, 10].into_iter().find(|header| ws::header_length(length - header) == *header);
-    String::from_utf8(bytes[header.expect("a whole frame")..].to_vec()).expect("text frames are UTF-8")
 }
 
 /// An event of the server's to ada, with this metadata.
