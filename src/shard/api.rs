@@ -60,12 +60,8 @@ impl<N: Net> Shard<N> {
         now: Now,
     ) -> Option<Next> {
         let endpoint = self.endpoint(request)?;
-        let is_surplus = self.conns.get(key).is_none_or(|conn| conn.is_surplus);
-        let reply = Reply {
-            is_head: request.method == "HEAD",
-            keep: request.keep_alive() && self.drain.is_none() && !is_surplus,
-            cors: self.cors(request),
-        };
+        let keep = self.may_keep(key, request);
+        let reply = Reply { is_head: request.method == "HEAD", keep, cors: self.cors(request) };
         let exchange = Exchange { key, reply, length: 0, behind, now };
         if !self.origin_allowed(key, request) {
             let message = "this origin is not allowed: add it to allowed_origins";
@@ -80,7 +76,7 @@ impl<N: Net> Shard<N> {
                 self.preflight(request, exchange.of_length(body_length(request)))
             }
             Err(error) => self.api_error(&error, exchange.of_length(body_length(request))),
-            Ok(_) if is_surplus || self.drain.is_some() => {
+            Ok(_) if !self.has_room_for(key) => {
                 let error = RestError::new(
                     503,
                     ErrorCode::ConnectionLimit,

@@ -86,16 +86,21 @@ impl<N: Net> Shard<N> {
                 self.log_refused(key, &refusal, request.path, now);
                 // A body would have to be read first; nothing here takes one.
                 let has_body = !matches!(request.content_length(), Ok(None | Some(0)));
-                let is_surplus = self.conns.get(key).is_none_or(|conn| conn.is_surplus);
-                let keep = request.keep_alive()
-                    && !has_body
-                    && self.drain.is_none()
-                    && !is_surplus
-                    && refusal.status != 503;
+                let keep = self.may_keep(key, request) && !has_body && refusal.status != 503;
                 self.respond(key, &refusal, &Reply { keep, ..Reply::default() }, now);
                 if keep { Next::Request(0) } else { Next::End }
             }
         }
+    }
+
+    /// Whether another request may follow this one on its connection: the client has asked for it, and the server has room.
+    pub(super) fn may_keep(&self, key: u32, request: &Request<'_>) -> bool {
+        request.keep_alive() && self.has_room_for(key)
+    }
+
+    /// Whether a connection may stay: it is not one beyond the limit, and the server does not drain.
+    pub(super) fn has_room_for(&self, key: u32) -> bool {
+        self.drain.is_none() && self.conns.get(key).is_some_and(|conn| !conn.is_surplus)
     }
 
     pub(super) fn origin_allowed(&self, key: u32, request: &Request<'_>) -> bool {

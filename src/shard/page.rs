@@ -18,8 +18,7 @@ impl<N: Net> Shard<N> {
         now: Now,
     ) -> Option<Next> {
         let file = page::find(request.path).filter(|_| self.settings.page)?;
-        let is_surplus = self.conns.get(key).is_none_or(|conn| conn.is_surplus);
-        let keep = request.keep_alive() && self.drain.is_none() && !is_surplus;
+        let keep = self.may_keep(key, request);
         let reply = Reply { is_head: request.method == "HEAD", keep, cors: self.cors(request) };
         let exchange = Exchange { key, reply, length: 0, behind, now }.of_length(body_length(request));
         let answer = respond(file, request, &exchange.reply);

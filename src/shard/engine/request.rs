@@ -62,10 +62,9 @@ impl<N: Net> Shard<N> {
         now: Now,
     ) -> Next {
         let Some(protocol) = self.engine_protocol(request.path) else { return Next::End };
-        let is_surplus = self.conns.get(key).is_none_or(|conn| conn.is_surplus);
         // Whatever is answered before the body has come whole is the last answer.
         let is_whole = behind.len() >= length;
-        let keep = request.keep_alive() && is_whole && self.drain.is_none() && !is_surplus;
+        let keep = self.may_keep(key, request) && is_whole;
         let is_allowed = self.origin_allowed(key, request);
         let cors = if is_allowed { self.cors(request) } else { Cors::Silent };
         let reply = Reply { is_head: request.method == "HEAD", keep, cors };
