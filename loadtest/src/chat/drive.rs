@@ -8,13 +8,14 @@ use serde_json::json;
 
 use super::Arguments;
 use super::conversations::converse;
-use super::heard::{Heard, NUMBER};
+use super::heard::{NUMBER, WORDS};
 use crate::client::dial::{Plan, dial};
 use crate::client::target::{NATIVE_ERROR, Target};
 use crate::client::token::Tokens;
 use crate::client::{Client, READ_BUFFER};
 use crate::clock::{Clock, SECOND};
 use crate::compare::settings::SECRET;
+use crate::durable::heard::Heard;
 use crate::durable::report::Report;
 use crate::durable::server::Server;
 use crate::durable::tally::{Edge, Schedule, Tally};
@@ -209,7 +210,7 @@ impl Drive {
     }
 
     fn listen(&mut self, index: usize, closed: bool, buffer: &mut [u8]) -> Result<(), Failure> {
-        let mut heard = Heard::default();
+        let mut heard = Heard::new(&WORDS);
         let is_sender = index < self.senders.len();
         let ear = &mut self.ears[index];
         ear.client.read(buffer, closed, &mut heard).context(|| format!("connection {index}"))?;

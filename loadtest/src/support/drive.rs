@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll};
 use serde_json::{Value, json};
 
-use super::heard::{Heard, text};
+use super::heard::{WORDS, text};
 use super::people::{People, path};
 use crate::client::dial::{Plan, dial};
 use crate::client::target::Target;
 use crate::client::token::Tokens;
 use crate::client::{Client, READ_BUFFER};
 use crate::clock::Clock;
+use crate::durable::heard::Heard;
 use crate::durable::report::Report;
 use crate::durable::server::Server;
 use crate::durable::tally::{Edge, Schedule, Tally};
@@ -212,7 +213,7 @@ impl Drive {
     }
 
     fn listen(&mut self, index: usize, closed: bool, buffer: &mut [u8]) -> Result<(), Failure> {
-        let mut heard = Heard::default();
+        let mut heard = Heard::new(&WORDS);
         let ear = &mut self.ears[index];
         ear.client.read(buffer, closed, &mut heard).context(|| format!("connection {index}"))?;
         if let Some(error) = heard.error {

@@ -1,13 +1,14 @@
-//! What a connection to a session hears, told apart without parsing JSON.
+//! The words of a connection to a session.
 
-use memchr::memmem;
+use crate::durable::heard::Words;
 
-use crate::client::Sink;
-
-const MESSAGE: &[u8] = br#"{"message_type":"message""#;
-const ERROR: &[u8] = br#"{"message_type":"error""#;
-/// In front of the number with which the content of each message begins.
-const NUMBER: &[u8] = br##""content":"#"##;
+/// What is told apart. The content of each message begins with its number.
+pub const WORDS: Words = Words {
+    message: br#"{"message_type":"message""#,
+    receipt: None,
+    error: br#"{"message_type":"error""#,
+    number: br##""content":"#"##,
+};
 
 /// The text of a message with this number.
 pub fn text(number: u64) -> String {
@@ -16,47 +17,15 @@ pub fn text(number: u64) -> String {
     )
 }
 
-/// What one read of one connection gave.
-#[derive(Default)]
-pub struct Heard {
-    /// The numbers of the messages that came.
-    pub numbers: Vec<u64>,
-    /// The first error, as it came.
-    pub error: Option<String>,
-}
-
-impl Sink for Heard {
-    fn message(&mut self, payload: &[u8]) {
-        if payload.starts_with(MESSAGE) {
-            match number(payload) {
-                Some(number) => self.numbers.push(number),
-                None => self.fail(payload),
-            }
-        } else if payload.starts_with(ERROR) {
-            self.fail(payload);
-        }
-    }
-}
-
-impl Heard {
-    fn fail(&mut self, payload: &[u8]) {
-        self.error.get_or_insert_with(|| String::from_utf8_lossy(payload).into_owned());
-    }
-}
-
-fn number(payload: &[u8]) -> Option<u64> {
-    let start = memmem::find(payload, NUMBER)? + NUMBER.len();
-    let digits = payload[start..].split(|byte| !byte.is_ascii_digit()).next()?;
-    std::str::from_utf8(digits).ok()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Sink;
+    use crate::durable::heard::Heard;
 
     #[test]
     fn messages_are_told_apart() {
-        let mut heard = Heard::default();
+        let mut heard = Heard::new(&WORDS);
         let sent: serde_json::Value = serde_json::from_str(&text(42)).expect("JSON");
         let content = &sent["content"];
         let came =
